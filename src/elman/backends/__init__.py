@@ -1,0 +1,5 @@
+"""What runs a cell over time.
+
+``reference.py`` evaluates the traced graph with torch operations: any device, any floating-point type, every derivative
+that torch can take. It is the truth that faster backends are compared with.
+"""

@@ -1,0 +1,378 @@
+"""A recurrent layer: a cell of any kind over time. See `Recurrent`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elman.backends import reference
+from elman.cells import (
+    Cell,
+    CoupledLSTMCell,
+    GRUCell,
+    LSTMCell,
+    PeepholeLSTMCell,
+    ReLURNNCell,
+    ResetBeforeGRUCell,
+    RNNCell,
+)
+from elman.errors import OptionError, ShapeError, describe
+
+__all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM", "ReLURNN", "Recurrent", "ResetBeforeGRU"]
+
+
+class Options(TypedDict, total=False):
+    """The options of `Recurrent`, which all named layers share."""
+
+    bidirectional: bool
+    dropout: float
+    input_dropout: float
+    output_dropout: float
+    input_projection: int | None
+    initial_bias: Mapping[str, float] | None
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class Recurrent(nn.Module):
+    r"""Run a cell over sequences: stacked, in one direction or both, with lengths, resets and carried state.
+
+    ``outputs, state = layer(x, state=None, *, lengths=None, reset=None)``
+
+    Layer l reads the outputs of layer l - 1, of both directions side by side where there are two. The output of a step
+    is the first state of the cell.
+
+    Args:
+        cell: the class of the cell, `elman.LSTMCell` or one of your own.
+        input_size: features of x.
+        hidden_size: units of each layer and direction, H.
+        num_layers: how many layers stand on each other.
+        bidirectional: also run from the last step to the first; outputs have 2 H features, those of the forward
+            direction first.
+        dropout: probability of dropout on the outputs of each layer but the last.
+        input_dropout: the same on what the first layer reads (after the input projection).
+        output_dropout: the same on the outputs of the last layer; the returned states are untouched.
+        input_projection: size of a linear layer, with bias, between x and the first layer; None for none.
+        initial_bias: initial biases by gate, instead of those that the cell declares: ``{"f": 0.0}``.
+        device: where the parameters live.
+        dtype: their floating-point type.
+
+    Shapes:
+        - x: ``(batch, time, input_size)``, time at least 1.
+        - state: a named tuple with a field for each state of the cell (or any sequence in this order), each
+          ``(batch, num_layers, directions, hidden_size)``; None for zeros.
+        - lengths: integers ``(batch,)``, 0 to time, in any order, on any device; None where all rows are full. Past its
+          end a row's outputs are zero and its state is the state at its end; what x holds there touches neither a
+          result nor a gradient.
+        - reset: bool ``(batch, time)``; where true, one sequence ends before this step and another begins there from
+          zero states: for the forward direction before step t, for the backward direction after it.
+        - outputs: ``(batch, time, directions · hidden_size)``.
+        - returned state: as ``state``; pass it to the next call to go on. In the backward direction it is the state
+          after step 0.
+
+    Parameters:
+        ``cells[layer][direction]`` are the cells (`elman.Cell` names their parameters), ``projection`` is the input
+        projection.
+
+    Raises:
+        OptionError: a size or a probability is out of range, or dropout between layers is asked of one layer.
+        ShapeError: x, state, lengths or reset has another shape or type than the layer reads.
+
+    Example:
+        >>> layer = Recurrent(LSTMCell, 8, 16, num_layers=2, bidirectional=True)
+        >>> outputs, state = layer(torch.ones(4, 10, 8), lengths=torch.tensor([10, 0, 3, 7]))
+        >>> outputs.shape, state.c.shape
+        (torch.Size([4, 10, 32]), torch.Size([4, 2, 2, 16]))
+    """
+
+    def __init__(
+        self,
+        cell: type[Cell],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        input_projection: int | None = None,
+        initial_bias: Mapping[str, float] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self._check_options(cell, num_layers, input_projection)
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = self._probability("dropout", dropout)
+        self.input_dropout = self._probability("input_dropout", input_dropout)
+        self.output_dropout = self._probability("output_dropout", output_dropout)
+        if dropout and num_layers == 1:
+            raise OptionError(
+                f"{self._name}: dropout acts between layers and there is one layer. "
+                f"Use input_dropout or output_dropout, or num_layers=2."
+            )
+        self.projection: nn.Linear | None = None
+        if input_projection is not None:
+            self.projection = nn.Linear(input_size, input_projection, device=device, dtype=dtype)
+        first = input_size if input_projection is None else input_projection
+        sizes = [first] + [self.directions * hidden_size] * (num_layers - 1)
+        self.cells = nn.ModuleList(
+            nn.ModuleList(
+                cell(size, hidden_size, initial_bias=initial_bias, device=device, dtype=dtype)
+                for _ in range(self.directions)
+            )
+            for size in sizes
+        )
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 for a bidirectional layer."""
+        return 2 if self.bidirectional else 1
+
+    def cell_at(self, layer: int, direction: int) -> Cell:
+        """Return the cell of a layer (0 is the lowest) and a direction (0 forward, 1 backward)."""
+        return cast(Cell, cast(nn.ModuleList, self.cells[layer])[direction])
+
+    def named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Yield a readable name, ``layer_0/forward``, and the cell, for every layer and direction."""
+        for layer in range(self.num_layers):
+            for direction in range(self.directions):
+                yield f"layer_{layer}/{('forward', 'backward')[direction]}", self.cell_at(layer, direction)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Sequence[Tensor] | None = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Run over x; see the class for shapes."""
+        self._check_input(x)
+        batch, time, _ = x.shape
+        valid = None if lengths is None else self._valid(lengths, batch, time, x.device)
+        reset = None if reset is None else self._checked_reset(reset, batch, time, x.device)
+        if valid is not None:
+            x = torch.where(valid[:, :, None], x, x.new_zeros(()))  # also NaN, which would spoil gradients as 0 * NaN
+            reset = None if reset is None else reset & valid
+        if self.projection is not None:
+            x = self.projection(x)
+        initial = self._initial_state(state, x)
+        outputs = F.dropout(x, self.input_dropout, self.training)
+        final: list[list[tuple[Tensor, ...]]] = []
+        for layer in range(self.num_layers):
+            runs = [
+                reference.unroll(
+                    self.cell_at(layer, direction).graph,
+                    dict(self.cell_at(layer, direction).named_parameters()),
+                    outputs,
+                    [s[:, layer, direction] for s in initial],
+                    valid=valid,
+                    reset=reset,
+                    reverse=direction == 1,
+                )
+                for direction in range(self.directions)
+            ]
+            outputs = torch.cat([run[0] for run in runs], dim=2) if self.bidirectional else runs[0][0]
+            last = layer == self.num_layers - 1
+            outputs = F.dropout(outputs, self.output_dropout if last else self.dropout, self.training)
+            final.append([run[1] for run in runs])
+        return outputs, self._joined(final)
+
+    def initial_state(self, batch: int) -> Any:
+        """Return zero states for a batch of this size, in the type and on the device of the weights."""
+        weight = next(self.parameters())
+        shape = (batch, self.num_layers, self.directions, self.hidden_size)
+        return self.cell.State(*(weight.new_zeros(shape) for _ in self.cell.states))
+
+    def extra_repr(self) -> str:
+        """Return the options, for `print`."""
+        options = {
+            "num_layers": (self.num_layers, 1),
+            "bidirectional": (self.bidirectional, False),
+            "dropout": (self.dropout, 0.0),
+            "input_dropout": (self.input_dropout, 0.0),
+            "output_dropout": (self.output_dropout, 0.0),
+        }
+        said = [f"{name}={value}" for name, (value, default) in options.items() if value != default]
+        return ", ".join([f"{self.cell.__name__}, {self.input_size}, {self.hidden_size}", *said])
+
+    def _joined(self, final: list[list[tuple[Tensor, ...]]]) -> Any:
+        """Join the final states to one ``(batch, layers, directions, hidden)`` a state."""
+        by_state = (
+            torch.stack([torch.stack([run[k] for run in layer], dim=1) for layer in final], dim=1)
+            for k in range(len(self.cell.states))
+        )
+        return self.cell.State(*by_state)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__ if type(self) is not Recurrent else f"Recurrent({self.cell.__name__})"
+
+    def _check_options(self, cell: type[Cell], num_layers: int, input_projection: int | None) -> None:
+        if not (isinstance(cell, type) and issubclass(cell, Cell)):
+            got = repr(cell)
+            raise OptionError(describe("Recurrent: cell", expected="a class of elman.Cell", got=got))
+        self.cell = cell
+        for what, size in (("num_layers", num_layers), ("input_projection", input_projection)):
+            if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+                raise OptionError(describe(f"{self._name}: {what}", expected="a positive int", got=repr(size)))
+
+    def _probability(self, what: str, value: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            cause = "It is the probability of dropping, not of keeping."
+            raise OptionError(
+                describe(f"{self._name}: {what}", expected="at least 0 and under 1", got=repr(value), cause=cause)
+            )
+        return float(value)
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
+            cause = ""
+            if x.ndim == 2:
+                cause = "For one sequence, pass x[None]; for one step of a batch, x[:, None]."
+            elif x.ndim == 3 and x.shape[2] == self.hidden_size:
+                cause = "Did you pass hidden features?"
+            elif x.ndim == 3 and x.shape[2] == self.input_size:
+                cause = "There is no step to do."
+            expected = f"(batch, time, input_size={self.input_size})"
+            raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(tuple(x.shape)), cause=cause))
+        weight = next(self.parameters())
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            fixes = f"Call x.to({weight.dtype}), or layer.to({x.dtype})."
+            expected = f"of the weights' type {weight.dtype}"
+            raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(x.dtype), cause=fixes))
+
+    def _initial_state(self, state: Sequence[Tensor] | None, x: Tensor) -> Sequence[Tensor]:
+        shape = (x.shape[0], self.num_layers, self.directions, self.hidden_size)
+        if state is None:
+            return [x.new_zeros(shape)] * len(self.cell.states)
+        names = ", ".join(self.cell.states)
+        if isinstance(state, Tensor) or len(state) != len(self.cell.states):
+            got = "one tensor" if isinstance(state, Tensor) else f"{len(state)}"
+            raise ShapeError(describe(f"{self._name}: state", expected=f"a sequence of states ({names})", got=got))
+        for name, s in zip(self.cell.states, state, strict=True):
+            if tuple(s.shape) != shape:
+                expected = f"(batch, layers, directions, hidden_size) = {shape}"
+                cause = "torch.nn has the batch third: state.transpose(0, 1) and split." if s.ndim == 3 else ""
+                what = f"{self._name}: state {name}"
+                raise ShapeError(describe(what, expected=expected, got=str(tuple(s.shape)), cause=cause))
+        return state
+
+    def _valid(self, lengths: Tensor, batch: int, time: int, device: torch.device) -> Tensor:
+        lengths = torch.as_tensor(lengths, device=device)
+        if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
+            got = f"{lengths.dtype} {tuple(lengths.shape)}"
+            raise ShapeError(describe(f"{self._name}: lengths", expected=f"integers (batch={batch},)", got=got))
+        if not torch.compiler.is_compiling() and bool(((lengths < 0) | (lengths > time)).any()):
+            got = f"{int(lengths.min())} to {int(lengths.max())}"
+            raise ShapeError(describe(f"{self._name}: lengths", expected=f"0 to time={time}", got=got))
+        return torch.arange(time, device=device)[None, :] < lengths[:, None]
+
+    def _checked_reset(self, reset: Tensor, batch: int, time: int, device: torch.device) -> Tensor:
+        if reset.shape != (batch, time) or reset.dtype != torch.bool:
+            got = f"{reset.dtype} {tuple(reset.shape)}"
+            raise ShapeError(
+                describe(f"{self._name}: reset", expected=f"torch.bool (batch={batch}, time={time})", got=got)
+            )
+        return reset.to(device)
+
+
+class RNN(Recurrent):
+    """`Recurrent` with the cell of `elman.RNNCell`: Elman's network with tanh.
+
+    Example:
+        >>> outputs, state = RNN(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(RNNCell, input_size, hidden_size, num_layers, **options)
+
+
+class ReLURNN(Recurrent):
+    """`Recurrent` with the cell of `elman.ReLURNNCell`: Elman's network with a rectifier.
+
+    Example:
+        >>> outputs, state = ReLURNN(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(ReLURNNCell, input_size, hidden_size, num_layers, **options)
+
+
+class LSTM(Recurrent):
+    """`Recurrent` with the cell of `elman.LSTMCell`: long short-term memory.
+
+    Example:
+        >>> outputs, state = LSTM(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(LSTMCell, input_size, hidden_size, num_layers, **options)
+
+
+class PeepholeLSTM(Recurrent):
+    """`Recurrent` with the cell of `elman.PeepholeLSTMCell`: the LSTM whose gates see the memory.
+
+    Example:
+        >>> outputs, state = PeepholeLSTM(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(PeepholeLSTMCell, input_size, hidden_size, num_layers, **options)
+
+
+class CoupledLSTM(Recurrent):
+    """`Recurrent` with the cell of `elman.CoupledLSTMCell`: the LSTM that forgets as much as it takes in.
+
+    Example:
+        >>> outputs, state = CoupledLSTM(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(CoupledLSTMCell, input_size, hidden_size, num_layers, **options)
+
+
+class GRU(Recurrent):
+    """`Recurrent` with the cell of `elman.GRUCell`: the GRU with its reset gate after the product, as in torch.
+
+    Example:
+        >>> outputs, state = GRU(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(GRUCell, input_size, hidden_size, num_layers, **options)
+
+
+class ResetBeforeGRU(Recurrent):
+    """`Recurrent` with the cell of `elman.ResetBeforeGRUCell`: the GRU with its reset gate before the product.
+
+    Example:
+        >>> outputs, state = ResetBeforeGRU(8, 16)(torch.ones(4, 10, 8))
+        >>> outputs.shape
+        torch.Size([4, 10, 16])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
+        super().__init__(ResetBeforeGRUCell, input_size, hidden_size, num_layers, **options)
