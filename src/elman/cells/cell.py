@@ -38,11 +38,6 @@ class _Declared:
     name: str
 
     def __set_name__(self, owner: type, name: str) -> None:
-        # Declared names shadow the methods of nn.Module (`half`, `type`, `train`, ...), which would break it.
-        if hasattr(nn.Module, name) or name in {"graph", "step", "states", "x"}:
-            raise TraceError(
-                f"{owner.__name__}: {name} is a name that modules use themselves. Call the gate otherwise."
-            )
         self.name = name
 
 
@@ -87,8 +82,7 @@ class _Gate:
         if symbols:
             return symbols[0].affine(self._name, operands)
         if not operands or not all(isinstance(operand, Tensor) for operand in operands):
-            owner = type(self._cell).__name__
-            raise TraceError(f"{owner}: the gate {self._name} must be called with x, states or values of the step.")
+            raise TraceError(f"the gate {self._name} must be called with x, states or values of the step.")
         graph, hidden, total = self._cell.graph, iter(self.weights_h), self.bias
         for operand, k in zip(operands, graph.operands(self._name), strict=True):
             weight = self.weight_x if graph.nodes[k].op == "input" else next(hidden)
@@ -243,7 +237,7 @@ class Cell(nn.Module):
 
     def step(self, x: Any, *states: Any) -> Any:
         """Compute the new states from x and the old ones: the equations of the cell, given by the subclass."""
-        raise NotImplementedError
+        raise TraceError("step is missing. Define step(self, x, ...) with one argument a state, after x.")
 
     def forward(self, x: Tensor, state: Sequence[Tensor] | None = None) -> Any:
         """Do one step, by the equations as they stand.
@@ -264,6 +258,11 @@ class Cell(nn.Module):
             expected = f"{len(self.states)} of (batch={x.shape[0]}, hidden_size={self.hidden_size})"
             got = ", ".join(str(tuple(s.shape)) for s in state)
             raise ShapeError(describe(f"{type(self).__name__}: state {self.states}", expected=expected, got=got))
+        weight = next(self.parameters(), x)
+        for what, value in (("x", x), *((f"state {name}", s) for name, s in zip(self.states, state, strict=True))):
+            if value.dtype != weight.dtype and not torch.is_autocast_enabled(value.device.type):
+                expected = f"of the weights' type {weight.dtype}"
+                raise ShapeError(describe(f"{type(self).__name__}: {what}", expected=expected, got=str(value.dtype)))
         new = self.step(x, *state)
         return self.State(*(new if isinstance(new, tuple | list) else (new,)))
 
@@ -275,7 +274,9 @@ class Cell(nn.Module):
             if part.packed == "weight_x":
                 nn.init.xavier_uniform_(values)
             elif part.packed == "weight_h":
-                nn.init.orthogonal_(values)
+                # in float32 at least: there is no QR decomposition of half precision
+                wide = torch.promote_types(values.dtype, torch.float32)
+                values.copy_(nn.init.orthogonal_(torch.empty_like(values, dtype=wide)))
             elif part.packed == "bias":
                 values.fill_(self.initial_bias[part.gate])
             else:
@@ -324,8 +325,23 @@ class Cell(nn.Module):
         return {gate: float(given.get(gate, bias)) for gate, bias in declared.items()}
 
 
+#: Names that a gate cannot have: what `Cell` and its instances have themselves.
+_RESERVED: Final = {
+    *("graph", "hidden_size", "initial_bias", "input_size", "x"),
+    *dir(Cell),
+    *Cell.__annotations__,
+    *vars(nn.Module()),
+}
+
+
 def _check_declaration(cls: type[Cell]) -> None:
     """The states and the signature of the step must agree."""
+    for declared in (*cls.gates, *cls.diagonals):
+        # It would shadow what modules need (`half`, `type`, `train`, ...), or be shadowed by it.
+        if declared in _RESERVED:
+            raise TraceError(
+                f"{cls.__name__}: {declared} is a name that modules use themselves. Call the gate otherwise."
+            )
     taken = {"x", *cls.gates, *cls.diagonals}
     if not isinstance(cls.states, tuple) or not cls.states or len(set(cls.states)) < len(cls.states):
         got = repr(cls.states)

@@ -20,14 +20,14 @@ __all__ = ["Symbol", "trace"]
 
 _ELMAN = Path(__file__).parents[1]
 _MACHINERY = (str(_ELMAN / "compiler"), str(_ELMAN / "cells" / "cell.py"), str(_ELMAN / "cells" / "words.py"))
-_WORDS = sorted({*ARITY} - {"add", "subtract", "multiply", "divide", "power", "negate", "less", "less_equal"})
+_OPERATORS = {"add", "subtract", "multiply", "divide", "power", "negate", "less", "less_equal"}
+_WORDS = sorted({*ARITY} - _OPERATORS)
 
 
 class Symbol:
     """A value of a step while it is traced: stands for a tensor ``(batch, hidden)``, or ``(batch, input)`` for x."""
 
     __slots__ = ("_index", "_tracer")
-    __array_ufunc__ = None  # NumPy then leaves `constant * symbol` to us
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, tracer: _Tracer, index: int) -> None:
@@ -129,8 +129,31 @@ class Symbol:
 
     __rmatmul__ = __matmul__
 
+    def __and__(self, _: Any) -> NoReturn:
+        _refuse("combines comparisons with &, | or ~", "Nest them: where(a, where(b, yes, no), no).")
+
+    __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __and__
+
+    def __invert__(self) -> NoReturn:
+        self.__and__(self)
+
+    def __floordiv__(self, _: Any) -> NoReturn:
+        _refuse("rounds a value", "A step is differentiated, and a rounded value has no derivative.")
+
+    __rfloordiv__ = __mod__ = __rmod__ = __floordiv__
+
+    def __round__(self, _: Any = None) -> NoReturn:
+        self.__floordiv__(self)
+
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         self.__float__()
+
+    def __array_ufunc__(self, function: Any, _: str, *operands: Any, **__: Any) -> Symbol:
+        name = function.__name__
+        if name not in _OPERATORS:  # those are a NumPy number on the left of a Python operator
+            hint = f"Use elman.{name}." if name in _WORDS else did_you_mean(name, _WORDS)
+            _refuse(f"calls the NumPy function {name}", hint)
+        return Symbol.apply(name, *operands)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # a protocol that Python or a library asks for, not a word of the step
@@ -248,7 +271,8 @@ def trace(
     outputs = tuple(value._index for value in values)
     for state, index in zip(states, outputs, strict=True):
         if tracer.nodes[index].op in {"input", "constant", "less", "less_equal"}:
-            raise TraceError(f"{cell}: step returns a {tracer.nodes[index].op} as state {state}; it must be a value.")
+            what = {"input": "x", "constant": "a constant"}.get(tracer.nodes[index].op, "a comparison")
+            raise TraceError(f"{cell}: step returns {what} as state {state}; it must be a value computed in the step.")
     _check_use(tracer, outputs, cell, gates, diagonals)
     nodes, outputs = _without_dead_nodes(tracer, outputs)
     return Graph(nodes, tuple(states), outputs, tuple(gates), tuple(biases), tuple(diagonals))
@@ -295,9 +319,12 @@ def _without_dead_nodes(tracer: _Tracer, outputs: tuple[int, ...]) -> tuple[tupl
 
 
 def _line_of_step() -> str:
-    """Return the innermost line that is not elman's own machinery: the line of the step."""
+    """Return the innermost line that is neither elman's own machinery nor torch's: the line of the step."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_MACHINERY):
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(_MACHINERY)
+        or frame.f_globals.get("__name__", "").partition(".")[0] == "torch"
+    ):
         frame = frame.f_back
     path, number = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(path, number).strip()

@@ -15,7 +15,8 @@
 ``limits``          the check of promised sizes before memory is taken
 ==================  =========================================================================
 
-Names are loaded on first use: importing this package imports neither torch nor scikit-learn nor Pillow.
+Names are loaded on first use: importing this package imports neither torch nor scikit-learn nor Pillow. The functions
+`catalogue` and `download` are had from their modules, which have the same names.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elman.data.arrays import load_npz
-    from elman.data.catalogue import catalogue, fetch, verify
+    from elman.data.catalogue import fetch, verify
     from elman.data.digits import load_digits
-    from elman.data.download import download
     from elman.data.entry import Entry, FileStatus, RemoteFile, cache_directory
     from elman.data.idx import read_idx, write_idx
     from elman.data.idx_folder import load_idx
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arrays": ("load_npz",),
-    "catalogue": ("catalogue", "fetch", "verify"),
+    "catalogue": ("fetch", "verify"),
     "digits": ("load_digits",),
-    "download": ("download",),
     "entry": ("Entry", "FileStatus", "RemoteFile", "cache_directory"),
     "idx": ("read_idx", "write_idx"),
     "idx_folder": ("load_idx",),
@@ -60,8 +59,6 @@ __all__ = [
     "RemoteFile",
     "ShuffledBatches",
     "cache_directory",
-    "catalogue",
-    "download",
     "fetch",
     "hold_out",
     "in_order",

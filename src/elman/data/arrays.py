@@ -7,19 +7,23 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import torch
 
 from elman.data.images import ImageFormat
-from elman.data.labelled import LabelledData, LabelledSequences, split
+from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.data.limits import require_memory
 from elman.errors import DataError, describe, did_you_mean
 
 __all__ = ["checked_labels", "checked_values", "load_npz"]
 
 _NAMES = ("x", "y", "lengths", "x_test", "y_test", "lengths_test")
+
+# What zipfile and NumPy's header parser raise for damaged bytes (RuntimeError: an encrypted member).
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, TokenError, ValueError)
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,6 +57,7 @@ def load_npz(path: str | os.PathLike[str], *, validation: int | float = 0, seed:
         classes=classes,
         scale=1 / 255 if train.x.dtype == torch.uint8 else 1.0,
         image=ImageFormat.measure(values["x"]) if is_image else None,
+        notes=() if "x_test" in values else (TEST_NOTE,),
     )
 
 
@@ -88,15 +93,15 @@ def checked_labels(what: str, y: _Array, y_test: _Array | None) -> tuple[list[_A
         DataError: Labels that are not whole numbers from 0 on, or that occur in the test sequences alone.
     """
     both = [y] if y_test is None else [y, y_test]
-    for name, labels in zip(("y", "y_test"), both, strict=False):
+    for name, labels in zip(("train", "test"), both, strict=False):
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise DataError(
                 describe(
-                    f"{what}: labels {name}", expected="(N,) of whole numbers", got=f"{labels.shape} of {labels.dtype}"
+                    f"{what}: {name} labels", expected="(N,) of whole numbers", got=f"{labels.shape} of {labels.dtype}"
                 )
             )
         if labels.size and int(labels.min()) < 0:
-            raise DataError(describe(f"{what}: labels {name}", expected="0 or more", got=str(int(labels.min()))))
+            raise DataError(describe(f"{what}: {name} labels", expected="0 or more", got=str(int(labels.min()))))
     values = np.unique(y)
     if y_test is not None and (unknown := np.setdiff1d(y_test, values)).size:
         raise DataError(
@@ -141,7 +146,7 @@ def _read_arrays(path: Path) -> dict[str, _Array]:
         require_memory(path, sum(sizes))
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OSError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

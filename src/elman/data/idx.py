@@ -25,6 +25,8 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 _MAX_DIMENSIONS = 8
 _GZIP = b"\x1f\x8b"
 _MAX_EXPANSION = 1032  # the most that deflate can pack into one byte
+_TOO_SHORT = "The file is cut short or its header is wrong."
+_TOO_LONG = "The header does not belong to these values."
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,23 +61,30 @@ def read_idx(path: str | os.PathLike[str]) -> _Array:
             )
         ) from error
     except OSError as error:
-        raise DataError(describe(str(path), expected="a readable idx file", got=error.strerror or str(error))) from error
+        raise DataError(
+            describe(str(path), expected="a readable idx file", got=error.strerror or str(error))
+        ) from error
 
 
 def _read(file: BinaryIO, path: Path, stored: int, packed: bool) -> _Array:
     dtype, shape, header = _read_header(file, path)
     size = math.prod(shape) * dtype.itemsize
     # A plain file is exactly as long as its header says, and a gzip file cannot unpack to more than deflate allows.
-    if (packed and size > stored * _MAX_EXPANSION) or (not packed and size != stored - header):
-        raise DataError(_wrong_size(path, shape, dtype, size, stored - header, packed))
+    held = stored - header
+    if not packed and held > size:
+        raise _wrong_size(path, shape, dtype, f"{held:,} bytes", _TOO_LONG)
+    if size > held * (_MAX_EXPANSION if packed else 1):
+        raise _wrong_size(path, shape, dtype, f"{held:,} bytes{' of gzip' if packed else ''}", _TOO_SHORT)
     require_memory(path, size)
     values = np.empty(size, dtype=np.uint8)
     filled = 0
-    with memoryview(values) as view:
+    with memoryview(values.data) as view:
         while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
             filled += count
-    if filled < size or file.read(1):
-        raise DataError(_wrong_size(path, shape, dtype, size, filled if filled < size else None, packed))
+    if filled < size:
+        raise _wrong_size(path, shape, dtype, f"{filled:,} bytes", _TOO_SHORT)
+    if file.read(1):
+        raise _wrong_size(path, shape, dtype, "more", _TOO_LONG)
     array: _Array = values.view(dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -105,16 +114,14 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, 
     return np.dtype(_TYPES[magic[2]]), struct.unpack(f">{magic[3]}I", sizes), 4 + len(sizes)
 
 
-def _wrong_size(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], size: int, held: int | None, packed: bool
-) -> str:
-    sizes = " x ".join(str(extent) for extent in shape)
-    more = held is None or (not packed and held > size)
-    return describe(
-        f"{path}: values after the header",
-        expected=f"{size:,} bytes ({sizes} of {dtype.name})",
-        got="more" if held is None else f"{held:,} bytes{' of gzip' if packed and held > 0 and size > held * 1000 else ''}",
-        cause="The header does not belong to these values." if more else "The file is cut short or its header is wrong.",
+def _wrong_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], got: str, cause: str) -> DataError:
+    return DataError(
+        describe(
+            f"{path}: values after the header",
+            expected=f"{math.prod(shape) * dtype.itemsize:,} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
+            got=got,
+            cause=cause,
+        )
     )
 
 

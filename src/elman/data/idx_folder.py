@@ -13,7 +13,7 @@ import torch
 from elman.data.arrays import checked_labels, checked_values
 from elman.data.idx import read_idx
 from elman.data.images import ImageFormat
-from elman.data.labelled import LabelledData, LabelledSequences, split
+from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.errors import DataError, describe
 
 __all__ = ["is_idx_name", "load_idx"]
@@ -76,6 +76,7 @@ def load_idx(path: str | os.PathLike[str], *, validation: int | float = 0, seed:
         classes=classes,
         scale=1 / 255 if is_bytes else 1.0,
         image=ImageFormat.measure(train_x) if is_bytes else None,
+        notes=() if test_pair else (TEST_NOTE,),
     )
 
 
@@ -106,7 +107,9 @@ def _choose(path: Path, found: dict[str, dict[str, dict[str, Path]]]) -> tuple[_
             )
         parts = next(iter(found.values()))
     else:
-        parts = next((p for p in found.values() if any(path.name == f.name for part in p.values() for f in part.values())), {})
+        parts = next(
+            (p for p in found.values() if any(path.name == f.name for part in p.values() for f in part.values())), {}
+        )
     for part, files in parts.items():
         for dimensions, kind in (("3", "images"), ("1", "labels")):
             if dimensions not in files:
@@ -120,12 +123,9 @@ def _choose(path: Path, found: dict[str, dict[str, dict[str, Path]]]) -> tuple[_
                 )
     if "train" not in parts:
         have = ", ".join(file.name for file in parts.get("test", {}).values())
-        raise DataError(
-            describe(str(path), expected="training images and labels", got=f"{have or 'none'} alone")
-        )
-    train, test = (_Pair(parts[p]["3"], parts[p]["1"]) if p in parts else None for p in ("train", "test"))
-    assert train is not None
-    return train, test
+        raise DataError(describe(str(path), expected="training images and labels", got=f"{have or 'none'} alone"))
+    pairs = {part: _Pair(files["3"], files["1"]) for part, files in parts.items()}
+    return pairs["train"], pairs.get("test")
 
 
 def _read(pair: _Pair) -> tuple[np.ndarray, np.ndarray]:

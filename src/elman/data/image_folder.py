@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from elman.data.images import ImageFormat, open_grey, picture_size, resize
-from elman.data.labelled import LabelledData, LabelledSequences, split
+from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.data.limits import require_memory
 from elman.errors import DataError, OptionError, describe
 
@@ -76,6 +76,7 @@ def load_image_folder(
     notes: list[str] = []
     train = _load(folder, train_files, classes, size, notes)
     test = _load(folder, test_files, classes, size, notes) if split_apart else None
+    notes += [] if split_apart else [TEST_NOTE]
     image = ImageFormat.measure(train.x.numpy())
     train, held_out, test = split(train, test, validation=validation, seed=seed)
     return LabelledData(

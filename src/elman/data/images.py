@@ -58,7 +58,13 @@ class ImageFormat:
 
     @classmethod
     def measure(cls, images: np.ndarray) -> ImageFormat:
-        """Measure the form of training images (N, height, width) of uint8."""
+        """Measure the form of training images (N, height, width) of uint8.
+
+        Raises:
+            DataError: There are no images, or they have no pixels.
+        """
+        if images.size == 0:
+            raise DataError(describe("images", expected="one or more, with pixels", got=str(images.shape)))
         height, width = images.shape[1:]
         sample = images[:: max(1, len(images) // 2000)].astype(np.float64)
         maximum = max(int(images.max(initial=0)), 1)
@@ -153,10 +159,11 @@ def open_grey(path: Path) -> tuple[_Bytes, list[str]]:
         DataError: Missing, not a picture, damaged, or too large.
     """
     notes: list[str] = []
-    with _opened(path) as picture:
+    with _opened(path) as picture, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd metadata, which is not used
         try:
-            if getattr(picture, "n_frames", 1) > 1:
-                notes.append(f"first of {picture.n_frames} frames")
+            if getattr(picture, "is_animated", False):
+                notes.append("first picture of an animation")
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             if picture.getexif().get(0x0112, 1) in range(2, 9):
@@ -177,7 +184,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: Missing, not a picture, or too large.
     """
-    with _opened(path) as picture:
+    with _opened(path) as picture, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             turned = picture.getexif().get(0x0112, 1) in range(5, 9)
         except _UNREADABLE as error:
@@ -193,7 +201,7 @@ def resize(grey: _Bytes, size: tuple[int, int]) -> _Bytes:
 def _opened(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below, and an error
+            warnings.simplefilter("ignore")  # about odd metadata, and about sizes: our own limit is lower, and an error
             picture = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far more") from error

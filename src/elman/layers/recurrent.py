@@ -248,7 +248,7 @@ class Recurrent(nn.Module):
             raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(tuple(x.shape)), cause=cause))
         weight = next(self.parameters())
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            fixes = f"Call x.to({weight.dtype}), or layer.to({x.dtype})."
+            fixes = f"Call x.to({weight.dtype}){f', or layer.to({x.dtype})' if x.is_floating_point() else ''}."
             expected = f"of the weights' type {weight.dtype}"
             raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(x.dtype), cause=fixes))
 
@@ -266,6 +266,9 @@ class Recurrent(nn.Module):
                 cause = "torch.nn has the batch third: state.transpose(0, 1) and split." if s.ndim == 3 else ""
                 what = f"{self._name}: state {name}"
                 raise ShapeError(describe(what, expected=expected, got=str(tuple(s.shape)), cause=cause))
+            if s.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+                what, expected = f"{self._name}: state {name}", f"of the type of x {x.dtype}"
+                raise ShapeError(describe(what, expected=expected, got=str(s.dtype)))
         return state
 
     def _valid(self, lengths: Tensor, batch: int, time: int, device: torch.device) -> Tensor:

@@ -42,7 +42,8 @@ class Measurement:
             ...             metrics={"loss": 0.25}, best=True).as_json()
             {'step': 7, 'epoch': 0.5, 'samples': 96, 'split': 'validation', 'loss': 0.25, 'best': True, 'seconds': 1.5}
         """
-        numbers = {name: value if math.isfinite(value) else None for name, value in (self.metrics | self.speed).items()}
+        shown = {**self.metrics, **self.speed}
+        numbers = {name: value if math.isfinite(value) else None for name, value in shown.items()}
         head = {"step": self.step, "epoch": self.epoch, "samples": self.samples, "split": self.split}
         best = {} if self.best is None else {"best": self.best}
         return head | numbers | best | {"seconds": round(self.seconds, 3)}

@@ -1,0 +1,123 @@
+"""The tasks and their presets, by the names of the command line. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from elman.errors import OptionError, did_you_mean
+from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
+from elman.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from elman.tasks.base import Task
+
+__all__ = ["TASKS", "Preset", "TaskEntry", "find_preset", "find_task"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A configuration with a name: ``elman train NAME``."""
+
+    summary: str
+    config: Any
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task as the command line knows it.
+
+    Attributes:
+        name: In configurations and reports.
+        command: After ``elman train``.
+        summary: One line.
+        config: Class of its configuration.
+        home: ``module:Class`` of the task, imported when it is used.
+        presets: By name.
+    """
+
+    name: str
+    command: str
+    summary: str
+    config: type[Any]
+    home: str
+    presets: Mapping[str, Preset]
+
+    def load(self) -> type[Task[Any]]:
+        """Import the class of the task."""
+        module, _, name = self.home.partition(":")
+        task: type[Task[Any]] = getattr(importlib.import_module(module), name)
+        return task
+
+
+TASKS: Final[tuple[TaskEntry, ...]] = (
+    TaskEntry(
+        name="classification",
+        command="classify",
+        summary="Which class does a sequence belong to? Images row by row, or any labelled sequences.",
+        config=ClassificationConfig,
+        home="elman.tasks.classification.task:Classification",
+        presets={
+            "digits": Preset(
+                "The 1,797 scans of 8x8 digits that come with scikit-learn: nothing to download, seconds to train.",
+                ClassificationConfig(
+                    data="digits",
+                    model=ClassifierConfig(hidden_size=128),
+                    training=TrainingConfig(epochs=30, batch_size=32, learning_rate=8e-3, schedule="cosine"),
+                ),
+            ),
+            "mnist": Preset(
+                "MNIST row by row: linear layer 28 to 128, LSTM 128; 10 epochs.",
+                ClassificationConfig(
+                    data="mnist",
+                    validation=5000,
+                    model=ClassifierConfig(hidden_size=128, input_projection=128),
+                    training=TrainingConfig(epochs=10, learning_rate=1e-3),
+                ),
+            ),
+            "mnist-bidirectional": Preset(
+                "MNIST row by row in both directions: LSTM 256 each; 400,000 images at a learning rate of 0.01.",
+                ClassificationConfig(
+                    data="mnist",
+                    validation=5000,
+                    model=ClassifierConfig(hidden_size=256, bidirectional=True),
+                    training=TrainingConfig(samples=400_000, learning_rate=1e-2),
+                ),
+            ),
+        },
+    ),
+)
+
+
+def find_task(name: str) -> TaskEntry:
+    """Return the task of a name in a configuration.
+
+    Raises:
+        OptionError: There is none; the message names the nearest.
+    """
+    for task in TASKS:
+        if task.name == name:
+            return task
+    raise OptionError(f"There is no task {name!r}. {did_you_mean(name, [task.name for task in TASKS])}")
+
+
+def find_preset(name: str) -> tuple[TaskEntry, Any]:
+    """Return the task and the configuration of a preset, or the task of a command with no configuration.
+
+    Raises:
+        OptionError: There is neither; the message names the nearest.
+
+    Example:
+        >>> task, config = find_preset("mnist")
+        >>> task.name, config.model.hidden_size
+        ('classification', 128)
+    """
+    for task in TASKS:
+        if name == task.command:
+            return task, None
+        if name in task.presets:
+            return task, task.presets[name].config
+    known = [name for task in TASKS for name in (task.command, *task.presets)]
+    raise OptionError(f"There is no preset or task {name!r}. {did_you_mean(name, known)}")

@@ -1,0 +1,110 @@
+"""A run directory and its task: start it, go on with it, use what it learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from elman.errors import OptionError, describe
+from elman.tasks.base import Task
+from elman.tasks.configuration import from_mapping, to_mapping
+from elman.tasks.registry import TaskEntry
+from elman.training import Reporter, RunDirectory, Summary, load_checkpoint, prepare, train
+
+__all__ = ["evaluate_run", "load_run", "open_run", "resume_run", "start_run", "train_run"]
+
+
+def start_run(entry: TaskEntry, config: Any, path: Path) -> tuple[RunDirectory, Task[Any]]:
+    """Load the data, make the model, and then a run directory that holds the configuration.
+
+    The number of threads is written down as it is now, so that every resumption uses it again.
+
+    Raises:
+        ElmanError: the data, the configuration or the folder will not do; nothing is left behind then.
+    """
+    threads = config.training.threads or torch.get_num_threads()
+    config = replace(config, training=replace(config.training, threads=threads))
+    prepare(config.training)
+    task = entry.load().from_config(config)
+    info = {"seed": config.training.seed, "threads": threads, "device": config.training.device}
+    mapping = to_mapping(entry, config)
+    return RunDirectory.create(path, mapping, title=f"elman: {entry.name} on {config.data}", info=info), task
+
+
+def resume_run(path: Path, **length: Any) -> tuple[RunDirectory, Task[Any]]:
+    """Open a run to go on with it.
+
+    Args:
+        path: the run directory.
+        length: ``epochs``, ``samples`` or ``steps`` in place of the configured length, to train a finished run longer.
+
+    Raises:
+        ElmanError: it is no run, or its data is not there any more.
+    """
+    run = RunDirectory.open(path)
+    entry, config = _config_of(run)
+    if any(value is not None for value in length.values()):
+        config = replace(config, training=config.training.with_length(**length))
+        run = run.reconfigured(to_mapping(entry, config))
+    prepare(config.training)
+    return run, entry.load().from_config(config)
+
+
+def train_run(run: RunDirectory, task: Task[Any], reporter: Reporter) -> Summary:
+    """Train the task in its run directory, from the last checkpoint where there is one."""
+    return train(task, task.config.training, run, reporter=reporter)
+
+
+def load_run(path: Path) -> tuple[type[Task[Any]], nn.Module]:
+    """Load the model that a run has learned: that of its best evaluation, or else the last. Needs no data.
+
+    Raises:
+        CheckpointError: it is no run directory, or there is no checkpoint yet, or one that cannot be used.
+    """
+    run = RunDirectory.open(path)
+    entry, config = _config_of(run)
+    checkpoint = load_checkpoint(run.checkpoint())
+    task = entry.load()
+    model = task.model_from(config, checkpoint.document.task)
+    checkpoint.restore_model(model)
+    return task, model.eval()
+
+
+def open_run(path: Path, *, data: str | None = None) -> Task[Any]:
+    """Load the model of a run with its data, or other data of the same make.
+
+    Raises:
+        CheckpointError: as `load_run`, or the data has other classes or features than the run's.
+        DataError: the data cannot be used.
+    """
+    run = RunDirectory.open(path)
+    entry, config = _config_of(run)
+    checkpoint = load_checkpoint(run.checkpoint())
+    if data is not None:
+        config = replace(config, data=data)
+    task = entry.load().from_config(config)
+    model = task.model_from(config, checkpoint.document.task)
+    checkpoint.restore_model(model)
+    task.adopt(model.eval())
+    return task
+
+
+def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) -> dict[str, Any]:
+    """Evaluate the model of a run on ``train``, ``validation`` or ``test``.
+
+    Returns:
+        The task, the split, and the metrics of the task.
+    """
+    task = open_run(path, data=data)
+    metrics = task.evaluate_split(task.model, split)
+    if metrics is None:
+        raise OptionError(describe("--split", expected="a split that the data has", got=split))
+    return {"task": task.name, "split": split, **metrics}
+
+
+def _config_of(run: RunDirectory) -> tuple[TaskEntry, Any]:
+    return from_mapping(run.config, source=str(run.path / "config.yaml"))

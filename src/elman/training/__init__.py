@@ -1,0 +1,87 @@
+"""Training: one loop for every task.
+
+==================  ================================================================================
+``config.py``       what people tune: length, batch, optimiser, schedule, device (imports no torch)
+``schedule.py``     the learning rate of a step
+``trainable.py``    what the loop asks of a task
+``loop.py``         the loop: steps, evaluation, early stopping, resuming
+``checkpoint.py``   one safetensors file with all that resuming needs
+``run.py``          the run directory and its journals
+``measurement.py``  a point of the curves
+``progress.py``     the live line, or plain lines
+``tensorboard.py``  curves, histograms, graph, pictures, hyper-parameters
+``interruption.py`` Ctrl-C and SIGTERM between steps
+==================  ================================================================================
+
+The names below are loaded when they are first used: importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elman.training.checkpoint import Checkpoint, Progress, load_checkpoint
+    from elman.training.config import TrainingConfig
+    from elman.training.loop import Summary, prepare, train
+    from elman.training.measurement import Measurement
+    from elman.training.progress import LiveReporter, PlainReporter, Reporter, reporter_for
+    from elman.training.run import RunDirectory
+    from elman.training.schedule import learning_rate
+    from elman.training.tensorboard import Board, graph_def
+    from elman.training.trainable import GraphNode, StepResult, Trainable
+
+_MODULES = {
+    "Board": "tensorboard",
+    "Checkpoint": "checkpoint",
+    "GraphNode": "trainable",
+    "LiveReporter": "progress",
+    "Measurement": "measurement",
+    "PlainReporter": "progress",
+    "Progress": "checkpoint",
+    "Reporter": "progress",
+    "RunDirectory": "run",
+    "StepResult": "trainable",
+    "Summary": "loop",
+    "Trainable": "trainable",
+    "TrainingConfig": "config",
+    "graph_def": "tensorboard",
+    "learning_rate": "schedule",
+    "load_checkpoint": "checkpoint",
+    "prepare": "loop",
+    "reporter_for": "progress",
+    "train": "loop",
+}
+
+__all__ = [
+    "Board",
+    "Checkpoint",
+    "GraphNode",
+    "LiveReporter",
+    "Measurement",
+    "PlainReporter",
+    "Progress",
+    "Reporter",
+    "RunDirectory",
+    "StepResult",
+    "Summary",
+    "Trainable",
+    "TrainingConfig",
+    "graph_def",
+    "learning_rate",
+    "load_checkpoint",
+    "prepare",
+    "reporter_for",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
