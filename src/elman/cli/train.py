@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
             raise OptionError(f"{given} is for the task {mapping['task']!r}, and {name} is {entry.name}.")
         entry, base = from_mapping(mapping, source=given, base=base)
     arguments: Any = parse(_arguments(entry.config, _without_length(base, rest)), rest, f"train {name}", pairs=True)
-    _, config = from_mapping(to_mapping(entry, arguments.config_of_task), source="flags")
+    _, config = from_mapping(to_mapping(entry, arguments.flags), source=None)
     config = replace(config, data=_absolute(config.data))
     out = arguments.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
@@ -86,7 +86,7 @@ def _arguments(config: type[Any], default: Any) -> type[Any]:
             help="YAML with values in place of the preset's; a run's config.yaml is one. Flags go before it."
         ),
     ]
-    settings = ("config_of_task", config) if default is None else ("config_of_task", config, field(default=default))
+    settings = ("flags", config) if default is None else ("flags", config, field(default=default))
     made = make_dataclass(
         "Arguments",
         [("out", out, field(default=None)), ("config", file, field(default=None)), settings],

@@ -26,12 +26,12 @@ def to_mapping(task: TaskEntry, config: Any) -> dict[str, Any]:
     return {"task": task.name, **_plain(dataclasses.asdict(config))}
 
 
-def from_mapping(mapping: Mapping[str, Any], *, source: str, base: Any = None) -> tuple[TaskEntry, Any]:
+def from_mapping(mapping: Mapping[str, Any], *, source: str | None, base: Any = None) -> tuple[TaskEntry, Any]:
     """Check a mapping and make the configuration.
 
     Args:
         mapping: names and values, as YAML gives them; ``task`` names the task.
-        source: where it comes from, for messages.
+        source: the file that it comes from, for messages; None for flags.
         base: a configuration whose values stand for the names that the mapping leaves out.
 
     Raises:
@@ -44,7 +44,7 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, base: Any = None) -
         'lstm'
     """
     if "task" not in mapping:
-        raise OptionError(describe(f"{source}: task", expected="named", got=f"only {', '.join(map(str, mapping))}"))
+        raise OptionError(describe(f"{source}: task", expected="named", got=", ".join(mapping) or "nothing"))
     task = find_task(str(mapping["task"]))
     given = {name: value for name, value in mapping.items() if name != "task"}
     if base is not None:
@@ -52,8 +52,8 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str, base: Any = None) -
     try:
         return task, TypeAdapter(task.config).validate_python(given)
     except ValidationError as error:
-        problems = "; ".join(_problem(task.config, item) for item in error.errors())
-        raise OptionError(f"{source}: {problems}") from None
+        problems = [_problem(task.config, item, as_flag=source is None) for item in error.errors()]
+        raise OptionError(" ".join(problems if source is None else [f"{source}:", *problems])) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _problem(config: type[Any], error: Any) -> str:
-    """Say one of pydantic's errors in the words of the flags."""
-    *path, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
-    name = ".".join([*path, last])
+def _problem(config: type[Any], error: Any, *, as_flag: bool) -> str:
+    """Say one of pydantic's errors in a sentence."""
+    path = [str(part) for part in error["loc"]]
+    name = f"--{path[-1].replace('_', '-')}" if as_flag else ".".join(path)
     if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return f"{name} is unknown. {did_you_mean(last, _names_at(config, path))}"
+        return f"{name} is unknown. {did_you_mean(path[-1], _names_at(config, path[:-1]))}"
     if error["type"] == "missing":
         return f"{name} is missing."
     if error["type"] == "value_error":  # from __post_init__, which names the flags itself

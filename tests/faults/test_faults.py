@@ -1,0 +1,57 @@
+"""The guard of the guards: each of these faults must turn the suite red, and the sources as they are must not.
+
+A new fault is a row in ``core.py``, or in a file beside it for another part of the package.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+import core
+from seeding import Fault, copy_to, run_tests, seed
+
+pytestmark = pytest.mark.faults
+
+FAULTS = {fault.name: fault for fault in core.FAULTS}
+FILES = sorted({word for fault in FAULTS.values() for word in shlex.split(fault.tests) if word.endswith(".py")})
+SOUND = "none"
+
+
+def run(name: str, folder: Path) -> CompletedProcess[str]:
+    if name == SOUND:
+        copy_to(folder)
+        return run_tests(folder, " ".join(FILES), timeout=300)
+    seed(FAULTS[name], folder)
+    return run_tests(folder, FAULTS[name].tests)
+
+
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """Run all that were selected, two at a time; a test waits for its own."""
+    selected = [item.callspec.params["name"] for item in request.session.items if "results" in item.fixturenames]
+    pool = ThreadPoolExecutor(max_workers=2)
+    yield {name: pool.submit(run, name, tmp_path_factory.mktemp("copy")) for name in selected}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", [SOUND, *FAULTS])
+def test_fault_is_found(name: str, results: dict[str, Future[CompletedProcess[str]]]) -> None:
+    done = results[name].result()
+    expected = 0 if name == SOUND else 1  # 1: tests failed; more: pytest itself could not run them
+    assert done.returncode == expected, (
+        f"{name}: pytest left with {done.returncode}\n{done.stdout[-2000:]}{done.stderr}"
+    )
+
+
+def test_every_fault_is_one_place_in_the_sources(tmp_path: Path) -> None:
+    assert len(FAULTS) == len(core.FAULTS) >= 20
+    with pytest.raises(LookupError, match=r"errors\.py holds 'no such text' 0 times, not once"):
+        seed(Fault("", "errors.py", "no such text", "", ""), tmp_path / "copy")
