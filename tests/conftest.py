@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-sys.path.append(str(Path(__file__).parent))  # for `oracles` and `handwritten`
+sys.path.append(str(Path(__file__).parent))  # for `oracles`, `faults` and `handwritten`
 
 
 def _poisoned(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

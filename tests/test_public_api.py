@@ -27,6 +27,15 @@ PUBLIC = {
     """,
     "elman.layers": "GRU LSTM RNN CoupledLSTM PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU",
     "elman.interop": "from_torch",
+    "elman.data": """
+        Entry FileStatus ImageFormat LabelledData LabelledSequences RemoteFile ShuffledBatches cache_directory fetch
+        hold_out in_order load_digits load_idx load_image_folder load_labelled load_npz read_idx read_picture verify
+        write_idx
+    """,
+    "elman.training": """
+        Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult
+        Summary Trainable TrainingConfig graph_def learning_rate load_checkpoint prepare reporter_for train
+    """,
     "elman.testing": "assert_cell_conforms properties",
     "elman.cli": "main",
 }

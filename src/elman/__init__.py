@@ -16,8 +16,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elman.lazy import exports
 
 if TYPE_CHECKING:
     from elman.cells import (
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-# Importing torch takes more than a second, so a name is imported when it is first used.
 _HOME = {
     "elman.cells": (
         "Affine",
@@ -76,7 +76,7 @@ _HOME = {
         "ResetBeforeGRU",
     ),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__getattr__, __dir__ = exports(__name__, _HOME)
 
 __all__ = [
     "GRU",
@@ -109,15 +109,3 @@ __all__ = [
     "tanh",
     "where",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'elman' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -358,7 +358,7 @@ def _check_no_gradients(subject: _Subject) -> None:
 
 
 def _check_weights(subject: _Subject) -> None:
-    source, targets = subject.layer(**_DEEP), [subject.layer(**_DEEP) for _ in range(4)]
+    source, *targets = [subject.layer(bidirectional=True) for _ in range(5)]
     x, state = subject.inputs(source)
     for target in targets:
         target(x, state)  # what a layer might keep of its first weights, it keeps now

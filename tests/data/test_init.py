@@ -13,7 +13,7 @@ def test_every_public_name_is_there():
     for name in elman.data.__all__:
         assert getattr(elman.data, name).__name__ == name
     assert set(elman.data.__all__) <= set(dir(elman.data))
-    assert set(elman.data.__all__) == set(elman.data._MODULE_OF)
+    assert set(elman.data.__all__) == {name for names in elman.data._HOME.values() for name in names}
     modules = {path.stem for path in Path(elman.data.__file__).parent.glob("*.py")}
     assert not modules & set(elman.data.__all__), "a module would hide the name once it is imported"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seeding import Fault
+from faults.seeding import Fault
 
 CONFORMANCE = "tests/cells/test_conformance.py"
 CELL = "tests/cells/test_cell.py"
@@ -22,10 +22,10 @@ FAULTS = (
     ),
     Fault("the forget gate starts closed", "cells/lstm.py", "Affine(bias=1.0)", "Affine()", CELL),
     Fault(
-        "the rectifier is a tanh",
+        "the rectifier passes what it should stop",
         "cells/rnn_relu.py",
         "relu(self.n(x, h))",
-        "tanh(self.n(x, h))",
+        "-relu(-self.n(x, h))",
         f"{CONFORMANCE} -k ReLU",
     ),
     Fault(
@@ -47,7 +47,7 @@ FAULTS = (
         "cells/gru.py",
         "return (1 - z) * n + z * h",
         "return z * n + (1 - z) * h",
-        TORCH,
+        f"{TORCH} -k gru-1",
     ),
     Fault(
         "the reset gate of the GRU acts on nothing",
@@ -75,14 +75,14 @@ FAULTS = (
         "cells/cell.py",
         "nn.init.xavier_uniform_(values)",
         "nn.init.xavier_uniform_(self.weight_x)",
-        CELL,
+        f"{CELL} -k initial_values",
     ),
     Fault(
         "initial biases are forgotten",
         "cells/cell.py",
         "values.fill_(self.initial_bias[part.gate])",
         "values.zero_()",
-        CELL,
+        f"{CELL} -k initial_bias",
     ),
     Fault(
         "the step of a gate drops its bias",
@@ -154,7 +154,7 @@ FAULTS = (
         "backends/reference.py",
         "states = new[0], new",
         "states = new[0], (new[0], *states[1:])",
-        TORCH,
+        f"{TORCH} -k lstm-1",
     ),
     Fault(
         "the backward direction is off by one",
@@ -168,21 +168,21 @@ FAULTS = (
         "backends/reference.py",
         "    if not reverse:\n",
         "    if True:\n",
-        REFERENCE,
+        f"{REFERENCE} -k reset",
     ),
     Fault(
         "outputs of padding are not zero",
         "backends/reference.py",
         "(stacked if valid is None else torch.where(valid[:, :, None], stacked, zero))",
         "stacked",
-        REFERENCE,
+        f"{REFERENCE} -k valid",
     ),
     Fault(
         "the final state is that of the last step, not of the row's end",
         "backends/reference.py",
         "torch.where(valid[:, t, None], n, s)",
         "torch.where(valid[:, t, None], n, n)",
-        REFERENCE,
+        f"{REFERENCE} -k valid",
     ),
     Fault(
         "the bias of gates that read x is dropped",
@@ -195,7 +195,7 @@ FAULTS = (
         "the bias is added twice",
         "backends/reference.py",
         "total = self._columns(inputs, self._schedule.input_gates, group)",
-        "total = self._columns(inputs, self._schedule.input_gates, group) + (self._biases(group.gates) or 0)",
+        "names = self._schedule.input_gates; total = self._columns(inputs + self._biases(names), names, group)",
         REFERENCE,
     ),
     Fault(
@@ -211,7 +211,7 @@ FAULTS = (
         "layers/recurrent.py",
         "torch.cat([run[0] for run in runs], dim=2)",
         "torch.cat([run[0] for run in runs[::-1]], dim=2)",
-        RECURRENT,
+        f"{RECURRENT} -k final_states",
     ),
     Fault(
         "the backward direction starts from the forward one's state",
@@ -225,86 +225,92 @@ FAULTS = (
         "layers/recurrent.py",
         "for layer in final], dim=1)",
         "for layer in final[::-1]], dim=1)",
-        RECURRENT,
+        f"{RECURRENT} -k final_states",
     ),
     Fault(
         "weights are kept from the first call",
         "layers/recurrent.py",
         "dict(self.cell_at(layer, direction).named_parameters()),",
         "vars(self).setdefault((layer, direction), dict(self.cell_at(layer, direction).named_parameters())),",
-        f"{CONFORMANCE} -k weights",
+        f"{CONFORMANCE} -k LSTMCell-weights",
     ),
     Fault(
         "padding is multiplied by zero",
         "layers/recurrent.py",
         "x = torch.where(valid[:, :, None], x, x.new_zeros(()))",
         "x = x * valid[:, :, None]",
-        f"{CONFORMANCE} -k padding",
+        f"{CONFORMANCE} -k LSTMCell-padding",
     ),
     Fault(
         "a row is one step too long",
         "layers/recurrent.py",
         "[None, :] < lengths[:, None]",
         "[None, :] <= lengths[:, None]",
-        RECURRENT,
+        f"{RECURRENT} -k lengths_of",
     ),
     Fault(
         "resets in the padding count",
         "layers/recurrent.py",
         "else reset & valid",
         "else reset",
-        f"{CONFORMANCE} -k resets",
+        f"{CONFORMANCE} -k LSTMCell-resets",
     ),
     Fault(
         "dropout on the input stays on in eval mode",
         "layers/recurrent.py",
         "F.dropout(x, self.input_dropout, self.training)",
         "F.dropout(x, self.input_dropout)",
-        RECURRENT,
+        f"{RECURRENT} -k dropout",
     ),
     Fault(
         "dropout of the output and between layers change places",
         "layers/recurrent.py",
         "self.output_dropout if last else self.dropout",
         "self.dropout if last else self.output_dropout",
-        RECURRENT,
+        f"{RECURRENT} -k dropout",
     ),
     Fault(
         "the input projection has no bias",
         "layers/recurrent.py",
         "x = self.projection(x)",
         "x = F.linear(x, self.projection.weight)",
-        RECURRENT,
+        f"{RECURRENT} -k projection",
     ),
     Fault(
         "states of another shape pass",
         "layers/recurrent.py",
         "if tuple(s.shape) != shape:",
         "if s.ndim != len(shape):",
-        RECURRENT,
+        f"{RECURRENT} -k wrong_arguments",
     ),
     # interop
-    Fault("one of torch's two biases is dropped", "interop/torch.py", "return from_x + from_h", "return from_x", TORCH),
+    Fault(
+        "one of torch's two biases is dropped",
+        "interop/torch.py",
+        "return from_x + from_h",
+        "return from_x",
+        f"{TORCH} -k lstm-1",
+    ),
     Fault(
         "the biases of the GRU's candidate change places",
         "interop/torch.py",
         "from_x[size:], from_h[size:]])",
         "from_h[size:], from_x[size:]])",
-        TORCH,
+        f"{TORCH} -k gru-1",
     ),
     Fault(
         "the backward direction gets the forward weights",
         "interop/torch.py",
         "{'_reverse' if direction else ''}",
         "",
-        TORCH,
+        f"{TORCH} -k lstm-1",
     ),
     Fault(
         "torch's rectifier becomes tanh",
         "interop/torch.py",
         'module.nonlinearity == "relu"',
         'module.nonlinearity == "ReLU"',
-        TORCH,
+        f"{TORCH} -k relu-1",
     ),
     # the conformance kit
     Fault(

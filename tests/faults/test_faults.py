@@ -6,17 +6,14 @@ A new fault is a row in ``core.py``, or in a file beside it for another part of 
 from __future__ import annotations
 
 import shlex
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))
-
-import core
-from seeding import Fault, copy_to, run_tests, seed
+from faults import core
+from faults.seeding import Fault, copy_to, run_tests, seed
 
 pytestmark = pytest.mark.faults
 

@@ -401,6 +401,8 @@ X = (2, 5, 3)
             ShapeError,
             r"state must be a sequence of states \(h, c\), got 1\.",
         ),
+        (lambda: GRU(3, 4)(ones(*X), [ones(1, 1, 1, 4)]), ShapeError, r"^GRU: state h must .* got \(1, 1, 1, 4\)\.$"),
+        (lambda: GRU(3, 4, 2)(ones(*X), [ones(2, 1, 1, 4)]), ShapeError, r"= \(2, 2, 1, 4\), got \(2, 1, 1, 4\)\.$"),
         (
             lambda: LSTM(3, 4)(ones(*X), [ones(2, 1, 1, 4), ones(1, 2, 4)]),
             ShapeError,

@@ -106,8 +106,7 @@ class _Gate:
         return next(iter(self._parts("bias")), None)
 
     def _parts(self, packed: str) -> tuple[Tensor, ...]:
-        parts = (p for p in self._cell.gate_parameters if p.gate == self._name and p.packed == packed)
-        return tuple(part.of(getattr(self._cell, packed)) for part in parts)
+        return self._cell.parts(self._name, packed)
 
 
 class _PerUnit:
@@ -123,8 +122,7 @@ class _PerUnit:
     @property
     def weight(self) -> Tensor:
         """``p (hidden,)``."""
-        part = next(p for p in self._cell.gate_parameters if p.gate == self._name)
-        return part.of(self._cell.diagonal)
+        return self._cell.parts(self._name, "diagonal")[0]
 
 
 class Cell(nn.Module):
@@ -274,9 +272,7 @@ class Cell(nn.Module):
             if part.packed == "weight_x":
                 nn.init.xavier_uniform_(values)
             elif part.packed == "weight_h":
-                # in float32 at least: there is no QR decomposition of half precision
-                wide = torch.promote_types(values.dtype, torch.float32)
-                values.copy_(nn.init.orthogonal_(torch.empty_like(values, dtype=wide)))
+                values.copy_(_orthogonal(values))
             elif part.packed == "bias":
                 values.fill_(self.initial_bias[part.gate])
             else:
@@ -298,6 +294,13 @@ class Cell(nn.Module):
             for k, gate in enumerate(gates)
         ]
         return (*parts, *(GateParameter(name, "diagonal", slice(k, k + 1)) for k, name in enumerate(self.diagonals)))
+
+    def parts(self, gate: str, packed: str) -> tuple[Tensor, ...]:
+        """Return a gate's parts of a packed parameter, as views."""
+        if "graph" not in vars(self):
+            raise TraceError(f"step reads the weights of {gate}. Call it instead: they come into being by its call.")
+        mine = (part for part in self.gate_parameters if (part.gate, part.packed) == (gate, packed))
+        return tuple(part.of(getattr(self, packed)) for part in mine)
 
     def named_gate_parameters(self) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """Yield name, value and gradient (None before the first backward pass) of every gate's parameters.
@@ -325,6 +328,17 @@ class Cell(nn.Module):
         return {gate: float(given.get(gate, bias)) for gate, bias in declared.items()}
 
 
+def _orthogonal(like: Tensor) -> Tensor:
+    """Draw an orthogonal matrix, in one thread: the bits of its QR decomposition change with their number."""
+    wide = torch.promote_types(like.dtype, torch.float32)  # half precision has no QR decomposition
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return nn.init.orthogonal_(torch.empty_like(like, dtype=wide))
+    finally:
+        torch.set_num_threads(threads)
+
+
 #: Names that a gate cannot have: what `Cell` and its instances have themselves.
 _RESERVED: Final = {
     *("graph", "hidden_size", "initial_bias", "input_size", "x"),
@@ -335,7 +349,9 @@ _RESERVED: Final = {
 
 
 def _check_declaration(cls: type[Cell]) -> None:
-    """The states and the signature of the step must agree."""
+    """The weights must have names of their own, and the states and the signature of the step must agree."""
+    if cls.step is not Cell.step and not (cls.gates or cls.diagonals):
+        raise TraceError(f"{cls.__name__} has no weights. Declare a gate, a = Affine(), and call self.a(x, h) in step.")
     for declared in (*cls.gates, *cls.diagonals):
         # It would shadow what modules need (`half`, `type`, `train`, ...), or be shadowed by it.
         if declared in _RESERVED:

@@ -33,6 +33,7 @@ class GRUCell(Cell, name="gru"):
     z and 1 - z as in cuDNN.
 
     Example:
+        >>> import torch
         >>> GRUCell(3, 5)(torch.ones(2, 3)).h.shape
         torch.Size([2, 5])
     """

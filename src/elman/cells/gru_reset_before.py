@@ -31,6 +31,7 @@ class ResetBeforeGRUCell(Cell, name="gru-reset-before"):
     Source: K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, arXiv 1406.1078, version 1 (2014).
 
     Example:
+        >>> import torch
         >>> ResetBeforeGRUCell(3, 5)(torch.ones(2, 3)).h.shape
         torch.Size([2, 5])
     """

@@ -36,6 +36,7 @@ class LSTMCell(Cell, name="lstm"):
     F. A. Gers, J. Schmidhuber, F. Cummins, Learning to Forget, Neural Computation 12 (2000).
 
     Example:
+        >>> import torch
         >>> h, c = LSTMCell(3, 5)(torch.ones(2, 3))
         >>> h.shape, c.shape
         (torch.Size([2, 5]), torch.Size([2, 5]))

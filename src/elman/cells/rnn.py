@@ -26,6 +26,7 @@ class RNNCell(Cell, name="rnn"):
     Source: J. L. Elman, Finding Structure in Time, Cognitive Science 14 (1990).
 
     Example:
+        >>> import torch
         >>> cell = RNNCell(3, 5)
         >>> cell(torch.ones(2, 3)).h.shape
         torch.Size([2, 5])

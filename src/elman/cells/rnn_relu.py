@@ -25,6 +25,7 @@ class ReLURNNCell(Cell, name="rnn-relu"):
     arXiv 1504.00941 (2015).
 
     Example:
+        >>> import torch
         >>> bool((ReLURNNCell(3, 5)(torch.ones(2, 3)).h >= 0).all())
         True
     """

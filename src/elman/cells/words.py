@@ -41,6 +41,10 @@ def _of_tensors(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, 
     return of_either
 
 
+def _softplus(value: Tensor) -> Tensor:
+    return torch.logaddexp(value, value.new_zeros(()))  # torch's softplus is linear above 20
+
+
 #: Every operation of a graph on tensors. The reference backend evaluates graphs with it.
 TORCH: Final[dict[str, Callable[..., Tensor]]] = {
     "add": operator.add,
@@ -56,7 +60,7 @@ TORCH: Final[dict[str, Callable[..., Tensor]]] = {
     "minimum": _of_tensors(torch.minimum),
     "relu": F.relu,
     "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
+    "softplus": _softplus,
     "sqrt": torch.sqrt,
     "tanh": torch.tanh,
     "less": operator.lt,

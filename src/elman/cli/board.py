@@ -5,11 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import tyro
-
-from elman.cli.arguments import parse
+from elman.cli.arguments import RunPath, parse
 from elman.errors import CheckpointError, describe
 
 __all__ = ["main"]
@@ -20,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     return parse(board, argv, "board")
 
 
-def board(run: tyro.conf.Positional[Path], *, port: int = 6006, host: str = "localhost") -> int:
+def board(run: RunPath, *, port: int = 6006, host: str = "localhost") -> int:
     """Open TensorBoard on a run, or on a folder of runs to compare them; also while they train. Ctrl-C ends it.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -13,12 +14,22 @@ from elman.errors import DataError, OptionError, did_you_mean
 
 __all__ = ["main"]
 
+_Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
+
+_USAGE = """usage: elman data list | fetch NAME | verify NAME
+
+  list    the data sets that elman knows by name, and where they are on this machine
+  fetch   download one, checked
+  verify  compare its files with their check sums
+
+elman data COMMAND --help says more."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run ``elman data list|fetch|verify``."""
     commands: dict[str, Callable[..., int]] = {"list": list_sets, "fetch": fetch, "verify": verify}
     if not argv or argv[0] in {"-h", "--help"}:
-        print("usage: elman data list | fetch NAME | verify NAME\n\nelman data COMMAND --help says more.")
+        print(_USAGE)
         return 0 if argv else 2
     if argv[0] not in commands:
         raise OptionError(f"There is no command 'data {argv[0]}'. {did_you_mean(argv[0], commands)}")
@@ -50,7 +61,7 @@ def _place(entry: Entry) -> str:
         return f"not yet: elman data fetch {entry.name}"
 
 
-def fetch(name: tyro.conf.Positional[str], *, directory: Path | None = None) -> int:
+def fetch(name: _Name, *, directory: Path | None = None) -> int:
     """Download a data set from its mirrors; goes on where it was interrupted, and checks every file.
 
     Args:
@@ -78,7 +89,7 @@ def fetch(name: tyro.conf.Positional[str], *, directory: Path | None = None) -> 
     return 0
 
 
-def verify(name: tyro.conf.Positional[str], *, directory: Path | None = None) -> int:
+def verify(name: _Name, *, directory: Path | None = None) -> int:
     """Compare a data set's files with their check sums; the exit status is 2 where one is missing or differs.
 
     Args:

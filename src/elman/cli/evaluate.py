@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from elman.cli.arguments import parse
+from elman.cli.arguments import RunPath, parse
 
 __all__ = ["main"]
 
@@ -20,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluate(
-    run: tyro.conf.Positional[Path],
+    run: RunPath,
     *,
     split: Literal["test", "validation", "train"] = "test",
     data: str | None = None,

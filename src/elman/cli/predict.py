@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from elman.cli.arguments import parse
+from elman.cli.arguments import RunPath, parse
 from elman.errors import OptionError
 
 __all__ = ["main"]
@@ -21,8 +20,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def predict(
-    run: tyro.conf.Positional[Path],
-    files: tyro.conf.Positional[tuple[str, ...]] = (),
+    run: RunPath,
+    files: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FILE...]")]] = (),
     *,
     examples: int | None = None,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,

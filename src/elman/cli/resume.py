@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import tyro
-
-from elman.cli.arguments import parse
+from elman.cli.arguments import RunPath, parse
 from elman.cli.train import run_training
 
 __all__ = ["main"]
@@ -19,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def resume(
-    run: tyro.conf.Positional[Path],
+    run: RunPath,
     *,
     epochs: float | None = None,
     samples: int | None = None,

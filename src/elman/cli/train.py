@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, make_dataclass, replace
+from dataclasses import MISSING, field, fields, make_dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import tyro
 
 from elman.cli.arguments import parse
 from elman.errors import OptionError
-from elman.tasks.configuration import from_mapping, read_yaml, to_mapping
+from elman.tasks.configuration import LENGTHS, from_mapping, read_yaml, to_mapping
 from elman.tasks.registry import TASKS, find_preset
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from elman.training import RunDirectory
 
 __all__ = ["main", "run_training"]
-
-_LENGTHS = ("epochs", "samples", "steps")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
         if mapping["task"] != entry.name:
             raise OptionError(f"{given} is for the task {mapping['task']!r}, and {name} is {entry.name}.")
         entry, base = from_mapping(mapping, source=given, base=base)
-    arguments: Any = parse(_arguments(entry.config, _without_length(base, rest)), rest, f"train {name}", pairs=True)
+    base = _unset(entry.config) if base is None else base
+    arguments: Any = parse(_arguments(_without_length(base, rest)), rest, f"train {name}", pairs=True)
     _, config = from_mapping(to_mapping(entry, arguments.flags), source=None)
     config = replace(config, data=_absolute(config.data))
     out = arguments.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -74,7 +73,13 @@ def run_training(run: RunDirectory, task: Task[Any]) -> int:
     return 0
 
 
-def _arguments(config: type[Any], default: Any) -> type[Any]:
+def _unset(config: type[Any]) -> Any:
+    """A configuration of defaults, in which what has none is for the user to give."""
+    needed = [field for field in fields(config) if field.default is MISSING and field.default_factory is MISSING]
+    return config(**{field.name: tyro.MISSING for field in needed})
+
+
+def _arguments(default: Any) -> type[Any]:
     """The flags of a task's configuration, and those of the command itself."""
     out = Annotated[
         Path | None,
@@ -86,24 +91,24 @@ def _arguments(config: type[Any], default: Any) -> type[Any]:
             help="YAML with values in place of the preset's; a run's config.yaml is one. Flags go before it."
         ),
     ]
-    settings = ("flags", config) if default is None else ("flags", config, field(default=default))
+    flags: Any = Annotated[type(default), tyro.conf.arg(name="")]
     made = make_dataclass(
         "Arguments",
-        [("out", out, field(default=None)), ("config", file, field(default=None)), settings],
+        [("out", out, field(default=None)), ("config", file, field(default=None)), ("flags", flags, default)],
         kw_only=True,
         frozen=True,
     )
-    made.__doc__ = config.__doc__
+    made.__doc__ = type(default).__doc__
     return made
 
 
 def _without_length(config: Any, argv: Sequence[str]) -> Any:
     """A length that the user types replaces the preset's, whichever unit that has."""
-    typed = {length for length in _LENGTHS for argument in argv if argument.partition("=")[0] == f"--{length}"}
-    if config is None or not typed:
+    typed = {length for length in LENGTHS for argument in argv if argument.partition("=")[0] == f"--{length}"}
+    if not typed:
         return config
     if len(typed) > 1:
-        flags = " and ".join(f"--{length}" for length in _LENGTHS if length in typed)
+        flags = " and ".join(f"--{length}" for length in LENGTHS if length in typed)
         raise OptionError(f"{flags} both say how long to train: give one of them.")
     # The value is a placeholder that keeps the configuration valid until the flag is read.
     return replace(config, training=config.training.with_length(**{typed.pop(): 1}))

@@ -178,16 +178,17 @@ class _Tracer:
     def __init__(self, states: Sequence[str]) -> None:
         self.nodes: list[Node] = []
         self.lines: list[str] = []
-        self._known: dict[Node, int] = {}
+        self._known: dict[tuple[Node, str], int] = {}
         self.x = self.record(Node("input", name="x"))
         self.states = [self.record(Node("state", name=name)) for name in states]
 
     def record(self, node: Node) -> Symbol:
-        if node not in self._known:
-            self._known[node] = len(self.nodes)
+        key = (node, repr(node.value))  # 0.0 and -0.0 are equal, and differ
+        if key not in self._known:
+            self._known[key] = len(self.nodes)
             self.nodes.append(node)
             self.lines.append(_line_of_step())
-        return Symbol(self, self._known[node])
+        return Symbol(self, self._known[key])
 
     def pointwise(self, op: str, operands: Sequence[Any]) -> Symbol:
         indices = tuple(self._operand(operand) for operand in operands)

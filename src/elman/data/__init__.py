@@ -21,8 +21,9 @@ Names are loaded on first use: importing this package imports neither torch nor 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from elman.lazy import exports
 
 if TYPE_CHECKING:
     from elman.data.arrays import load_npz
@@ -36,19 +37,19 @@ if TYPE_CHECKING:
     from elman.data.labelled import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order
     from elman.data.source import load_labelled
 
-_MODULES = {
-    "arrays": ("load_npz",),
-    "catalogue": ("fetch", "verify"),
-    "digits": ("load_digits",),
-    "entry": ("Entry", "FileStatus", "RemoteFile", "cache_directory"),
-    "idx": ("read_idx", "write_idx"),
-    "idx_folder": ("load_idx",),
-    "image_folder": ("load_image_folder",),
-    "images": ("ImageFormat", "read_picture"),
-    "labelled": ("LabelledData", "LabelledSequences", "ShuffledBatches", "hold_out", "in_order"),
-    "source": ("load_labelled",),
+_HOME = {
+    "elman.data.arrays": ("load_npz",),
+    "elman.data.catalogue": ("fetch", "verify"),
+    "elman.data.digits": ("load_digits",),
+    "elman.data.entry": ("Entry", "FileStatus", "RemoteFile", "cache_directory"),
+    "elman.data.idx": ("read_idx", "write_idx"),
+    "elman.data.idx_folder": ("load_idx",),
+    "elman.data.image_folder": ("load_image_folder",),
+    "elman.data.images": ("ImageFormat", "read_picture"),
+    "elman.data.labelled": ("LabelledData", "LabelledSequences", "ShuffledBatches", "hold_out", "in_order"),
+    "elman.data.source": ("load_labelled",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__, __dir__ = exports(__name__, _HOME)
 
 __all__ = [
     "Entry",
@@ -72,13 +73,3 @@ __all__ = [
     "verify",
     "write_idx",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -32,7 +32,7 @@ class Prediction(Protocol):
     def as_json(self) -> dict[str, Any]:
         """For programs."""
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Any, options: Any) -> Any:
         """For people."""
 
 

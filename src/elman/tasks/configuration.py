@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from elman.errors import OptionError, describe, did_you_mean
 from elman.tasks.registry import TaskEntry, find_task
 
-__all__ = ["from_mapping", "read_yaml", "to_mapping"]
+__all__ = ["LENGTHS", "from_mapping", "read_yaml", "to_mapping"]
 
+LENGTHS = ("epochs", "samples", "steps")  #: the units in which the length of training is given
 _LARGEST = 1 << 20  # bytes
 
 
@@ -48,7 +49,7 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str | None, base: Any = 
     task = find_task(str(mapping["task"]))
     given = {name: value for name, value in mapping.items() if name != "task"}
     if base is not None:
-        given = _merged(dataclasses.asdict(base), given)
+        given = _merged(_without_length(dataclasses.asdict(base), given), given)
     try:
         return task, TypeAdapter(task.config).validate_python(given)
     except ValidationError as error:
@@ -66,7 +67,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _LARGEST:
             raise OptionError(describe(str(path), expected=f"at most {_LARGEST} bytes", got=f"{path.stat().st_size}"))
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise OptionError(describe(str(path), expected="a mapping of names", got=type(content).__name__))
@@ -97,6 +100,14 @@ def _names_at(config: type[Any], path: list[str]) -> Iterator[str]:
         inner = schema["$defs"][reference["$ref"].rpartition("/")[2]]
         schema = {**inner, "$defs": schema["$defs"]}
     return iter(schema["properties"])
+
+
+def _without_length(base: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the base's length where one is given, whichever unit that has."""
+    training = given.get("training")
+    if not isinstance(training, Mapping) or all(training.get(name) is None for name in LENGTHS):
+        return base
+    return {**base, "training": {**base["training"], **dict.fromkeys(LENGTHS)}}
 
 
 def _merged(base: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

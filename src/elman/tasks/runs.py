@@ -78,8 +78,8 @@ def open_run(path: Path, *, data: str | None = None) -> Task[Any]:
     """Load the model of a run with its data, or other data of the same make.
 
     Raises:
-        CheckpointError: as `load_run`, or the data has other classes or features than the run's.
-        DataError: the data cannot be used.
+        CheckpointError: as `load_run`.
+        DataError: the data cannot be used, or has other classes, features or another scale than the run's.
     """
     run = RunDirectory.open(path)
     entry, config = _config_of(run)

@@ -18,8 +18,9 @@ The names below are loaded when they are first used: importing this package impo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from elman.lazy import exports
 
 if TYPE_CHECKING:
     from elman.training.checkpoint import Checkpoint, Progress, load_checkpoint
@@ -32,27 +33,38 @@ if TYPE_CHECKING:
     from elman.training.tensorboard import Board, graph_def
     from elman.training.trainable import GraphNode, StepResult, Trainable
 
-_MODULES = {
-    "Board": "tensorboard",
-    "Checkpoint": "checkpoint",
-    "GraphNode": "trainable",
-    "LiveReporter": "progress",
-    "Measurement": "measurement",
-    "PlainReporter": "progress",
-    "Progress": "checkpoint",
-    "Reporter": "progress",
-    "RunDirectory": "run",
-    "StepResult": "trainable",
-    "Summary": "loop",
-    "Trainable": "trainable",
-    "TrainingConfig": "config",
-    "graph_def": "tensorboard",
-    "learning_rate": "schedule",
-    "load_checkpoint": "checkpoint",
-    "prepare": "loop",
-    "reporter_for": "progress",
-    "train": "loop",
+_HOME = {
+    "elman.training.checkpoint": (
+        "Checkpoint",
+        "Progress",
+        "load_checkpoint",
+    ),
+    "elman.training.config": ("TrainingConfig",),
+    "elman.training.loop": (
+        "Summary",
+        "prepare",
+        "train",
+    ),
+    "elman.training.measurement": ("Measurement",),
+    "elman.training.progress": (
+        "LiveReporter",
+        "PlainReporter",
+        "Reporter",
+        "reporter_for",
+    ),
+    "elman.training.run": ("RunDirectory",),
+    "elman.training.schedule": ("learning_rate",),
+    "elman.training.tensorboard": (
+        "Board",
+        "graph_def",
+    ),
+    "elman.training.trainable": (
+        "GraphNode",
+        "StepResult",
+        "Trainable",
+    ),
 }
+__getattr__, __dir__ = exports(__name__, _HOME)
 
 __all__ = [
     "Board",
@@ -75,13 +87,3 @@ __all__ = [
     "reporter_for",
     "train",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

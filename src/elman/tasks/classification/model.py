@@ -56,7 +56,7 @@ class Specification:
                 steps=int(fields["steps"]),
                 features=int(fields["features"]),
                 scale=float(fields["scale"]),
-                image=None if image is None else ImageFormat.from_dict(image),
+                image=None if image is None else ImageFormat.from_dict(dict(image)),
             )
         except (KeyError, TypeError, ValueError) as error:
             expected = "the description of a classifier"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
@@ -66,21 +66,21 @@ class ClassPrediction:
             fields["truth"] = self.truth
         return fields | {"notes": list(self.notes)}
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Show the picture beside the three most probable classes."""
         bars = Table.grid(padding=(0, 1))
         for name, p in list(self.probabilities.items())[:3]:
-            bars.add_row(
-                Text(name, style="bold" if name == self.label else ""), "█" * max(1, round(20 * p)), f"{p:.1%}"
-            )
+            bars.add_row(Text(name, style="bold" if name == self.label else ""), "█" * round(20 * p), f"{p:.1%}")
         verdict = Text(f"{self.source}: ").append(self.label, style="bold")
         if self.truth is not None:
             right = self.truth == self.label
             verdict.append(" (right)" if right else f" (it is {self.truth})", style="green" if right else "red")
         notes = [Text(note, style="dim") for note in self.notes]
         page = Table.grid(padding=(0, 2))
-        page.add_row(Text("\n").join(_half_blocks(self.grey)), Group(verdict, bars, *notes))
-        return page
+        coloured = console.color_system is not None and not console.no_color
+        picture = _half_blocks(self.grey) if coloured else _letters(self.grey)
+        page.add_row(Text("\n").join(picture), Group(verdict, bars, *notes))
+        yield page
 
 
 def _half_blocks(grey: tuple[tuple[int, ...], ...]) -> Iterator[Text]:
@@ -90,3 +90,9 @@ def _half_blocks(grey: tuple[tuple[int, ...], ...]) -> Iterator[Text]:
         for a, b in zip(upper, lower, strict=True):
             line.append("▀", style=f"rgb({a},{a},{a}) on rgb({b},{b},{b})")
         yield line
+
+
+def _letters(grey: tuple[tuple[int, ...], ...]) -> Iterator[Text]:
+    """Where there is no colour: a row of pixels in a line of text, two letters each, the lighter the denser."""
+    for row in grey:
+        yield Text("".join(2 * " .:-=+*#%@"[10 * pixel // 256] for pixel in row))

@@ -58,9 +58,9 @@ class Classification(Task[ClassificationConfig]):
         return SequenceClassifier(config.model, Specification.from_json(description))
 
     def adopt(self, model: nn.Module) -> None:
-        """Use a trained model, if the data has its classes and features."""
+        """Use a trained model, if the data has its classes, features and scale."""
         trained, mine = cast(SequenceClassifier, model).specification, self._classifier.specification
-        for what in ("classes", "features"):
+        for what in ("classes", "features", "scale"):
             if getattr(trained, what) != getattr(mine, what):
                 expected = f"{getattr(trained, what)} as in training"
                 raise DataError(describe(f"{self.data.name}: {what}", expected=expected, got=f"{getattr(mine, what)}"))
@@ -122,7 +122,7 @@ class Classification(Task[ClassificationConfig]):
         ]
 
     def examples(self, model: nn.Module, count: int) -> list[Prediction]:
-        """Classify some test sequences, spread over the classes."""
+        """Classify some test sequences, from the first to the last."""
         classifier, test = cast(SequenceClassifier, model), self.data.test
         if not 1 <= count <= len(test):
             raise DataError(describe("--examples", expected=f"1 to {len(test)}, the test examples", got=str(count)))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from elman.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))  # for `toy_tasks`, which compares runs
+
+
+class Outcome(NamedTuple):
+    """What a command left with, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+Elman = Callable[..., Outcome]
+
+
+def run(*arguments: object) -> int:
+    """Run a command in this process; return its exit status."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as exit_:  # tyro's way out
+        return int(exit_.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Whatever number of threads a command sets is taken back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder, without data, on a wide screen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.delenv("ELMAN_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def elman(capsys: pytest.CaptureFixture[str]) -> Elman:
+    """Runs a command in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = run(*arguments)
+        return Outcome(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def refused(elman: Elman, tmp_path: Path) -> Callable[..., str]:
+    """Runs a command that must fail with one line and leave nothing; returns the line."""
+
+    def call(*arguments: object) -> str:
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        status, out, err = elman(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("elman: ")
+        assert err.count("\n") == 1
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        return err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the digits that knows most of them; not to be changed."""
+    path = tmp_path_factory.mktemp("digits") / "run"
+    assert run("train", "digits", "--epochs", 8, "--threads", 1, "--no-tensorboard", "--out", path) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 sequences of three classes, with lengths; not to be changed."""
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = random.normal(0, 0.3, (60, 4, 3)).astype(np.float32)
+    x[np.arange(60), :, y] += 1
+    path = tmp_path_factory.mktemp("npz") / "toy.npz"
+    np.savez(path, x=x, y=y + 5, lengths=random.integers(1, 5, 60))
+    return path

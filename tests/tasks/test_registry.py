@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from elman.errors import OptionError
+from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
+from elman.tasks.registry import TASKS, find_preset, find_task
+from elman.training.config import TrainingConfig
+
+# The numbers of the old tutorials, that people compare with: a change of one is a change of what a preset promises.
+PINNED = {
+    "digits": ClassificationConfig(
+        data="digits",
+        validation=0.1,
+        model=ClassifierConfig(cell="lstm", hidden_size=128),
+        training=TrainingConfig(epochs=30, batch_size=32, learning_rate=0.008, schedule="cosine", optimizer="adam"),
+    ),
+    "mnist": ClassificationConfig(
+        data="mnist",
+        validation=5000,
+        model=ClassifierConfig(cell="lstm", hidden_size=128, num_layers=1, input_projection=128, readout="final"),
+        training=TrainingConfig(epochs=10, batch_size=128, learning_rate=0.001, optimizer="adam"),
+    ),
+    "mnist-bidirectional": ClassificationConfig(
+        data="mnist",
+        validation=5000,
+        model=ClassifierConfig(cell="lstm", hidden_size=256, num_layers=1, bidirectional=True, readout="final"),
+        training=TrainingConfig(samples=400_000, batch_size=128, learning_rate=0.01, optimizer="adam"),
+    ),
+}
+
+
+def test_presets_are_pinned() -> None:
+    assert {name: preset.config for task in TASKS for name, preset in task.presets.items()} == PINNED
+
+
+def test_names_are_unambiguous() -> None:
+    names = [name for task in TASKS for name in (task.command, *task.presets)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_task_is_the_one_it_says(task) -> None:
+    assert task.load().name == task.name
+    assert find_task(task.name) is task
+    assert find_preset(task.command) == (task, None)
+    for name, preset in task.presets.items():
+        assert find_preset(name) == (task, preset.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("mnits", "Did you mean 'mnist'?"),
+        ("classification", "Did you mean 'classify'?"),
+        ("ptb", "Known: classify, digits, mnist, mnist-bidirectional."),
+        ("", "Known: classify"),
+    ],
+)
+def test_find_preset_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        find_preset(name)
+    assert str(caught.value).startswith(f"There is no preset or task {name!r}. {nearest}")
+
+
+def test_find_task_names_the_nearest() -> None:
+    with pytest.raises(OptionError, match=r"There is no task 'classify'\. Did you mean 'classification'\?"):
+        find_task("classify")
