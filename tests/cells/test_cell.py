@@ -309,3 +309,38 @@ def test_errors_of_a_step_come_when_the_cell_is_made():
     cell = cell_of(lambda self, x, h: torch.tanh(self.a(x, h)), a=Affine())
     with pytest.raises(ElmanError, match=r"Mine: step calls the torch function tanh \(test_cell.py:\d+.*\)"):
         cell(2, 3)
+
+
+def test_a_cell_without_weights():
+    with pytest.raises(TraceError, match=r"Bare has no weights\. Declare a gate, a = Affine\(\)"):
+
+        class Bare(Cell):
+            states = ("h",)
+
+            def step(self, x, h):
+                return h * 0.5
+
+
+def test_a_step_that_reads_weights():
+    class Reader(Cell):
+        states = ("h",)
+        a = Affine()
+
+        def step(self, x, h):
+            return self.a(x, h) + self.a.bias
+
+    with pytest.raises(TraceError, match=r"Reader: step reads the weights of a\. Call it instead"):
+        Reader(2, 3)
+
+
+def test_weights_do_not_depend_on_the_threads():
+    """128 is a size at which the QR decomposition of several threads has other bits."""
+    drawn = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        drawn.append(LSTMCell(3, 128).weight_h.detach())
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert torch.equal(*drawn)

@@ -95,3 +95,11 @@ def test_every_operation_of_a_graph_has_its_tensor_function():
 def test_every_word_is_documented_and_exported():
     assert set(words.__all__) - {"TORCH"} == set(ARITY) & set(words.__all__)
     assert all(getattr(words, name).__doc__ for name in words.__all__ if name != "TORCH")
+
+
+def test_softplus_is_exact_where_torch_is_linear():
+    value = torch.tensor([19.0, 21.0, 30.0, 700.0], dtype=torch.float64, requires_grad=True)
+    result = words.softplus(value)
+    assert result.tolist() == [v + math.log1p(math.exp(-v)) for v in value.tolist()]
+    (slope,) = torch.autograd.grad(result.sum(), value)
+    torch.testing.assert_close(slope, torch.sigmoid(value), rtol=1e-15, atol=0)

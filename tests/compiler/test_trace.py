@@ -89,6 +89,11 @@ def test_equal_values_are_one_node():
     assert [node.op for node in graph.nodes].count("constant") == 1
 
 
+def test_zero_and_minus_zero_are_two_constants():
+    graph = traced(lambda x, h: h / 0.0 + h / -0.0)
+    assert [str(node.value) for node in graph.nodes if node.op == "constant"] == ["0.0", "-0.0"]
+
+
 def test_order_of_operands_matters():
     graph = traced(lambda x, h, c: ((h - c) * (c - h), h), states=("h", "c"))
     assert [node.op for node in graph.nodes].count("subtract") == 2
