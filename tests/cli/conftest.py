@@ -11,7 +11,8 @@ import torch
 
 from elman.cli import main
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))  # for `toy_tasks`, which compares runs
+sys.path.append(str(Path(__file__).parent))  # for `interrupted`
+sys.path.append(str(Path(__file__).parents[1] / "training"))  # for `toy_tasks`, which compares runs
 
 
 class Outcome(NamedTuple):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import time
@@ -73,7 +74,7 @@ def test_version(elman) -> None:
     ("arguments", "message"),
     [
         (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
-        (["--cell"], "There is no command '--cell'. Known: board, cells, data, evaluate, predict, resume, train."),
+        (["xyz"], "There is no command 'xyz'. Known: board, cells, data, evaluate, predict, resume, train."),
         (["data", "lst"], "There is no command 'data lst'. Did you mean 'list'?"),
     ],
 )
@@ -131,7 +132,9 @@ def test_a_missing_extra_is_named(refused, monkeypatch) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = f"{sys.executable} -m elman cells | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 120, 141)  # 120, 141: the shell's word for a closed pipe
-    assert done.stderr == ""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        command = [sys.executable, "-m", "elman", "train", "--help"]
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -17,7 +17,7 @@ from elman.cells.words import TORCH
 from elman.compiler.graph import Graph
 from elman.compiler.schedule import Group, Schedule, schedule
 
-__all__ = ["unroll"]
+__all__ = ["Step", "unroll"]
 
 
 def unroll(
@@ -48,7 +48,7 @@ def unroll(
     """
     time = x.shape[1]
     hidden = state[0].shape[1]
-    step = _Step(graph, parameters, hidden)
+    step = Step(graph, parameters, hidden)
     inputs = step.inputs(x)
     zero = x.new_zeros(())
     fresh = None if reset is None else _fresh(reset, reverse)
@@ -75,7 +75,7 @@ def _fresh(reset: Tensor, reverse: bool) -> Tensor:
     return torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], dim=1)
 
 
-class _Step:
+class Step:
     """One step of a graph with its weights laid out for grouped products."""
 
     def __init__(self, graph: Graph, parameters: Mapping[str, Tensor], hidden: int) -> None:
@@ -102,6 +102,12 @@ class _Step:
         return F.linear(x.transpose(0, 1), self._weight_x, bias).unbind(0)
 
     def __call__(self, inputs: Tensor | None, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the new states."""
+        values = self.values(inputs, states)
+        return tuple(values[k] for k in self._graph.outputs)
+
+    def values(self, inputs: Tensor | None, states: Sequence[Tensor]) -> list[Any]:
+        """Evaluate every node of the graph, in its order; None stands for x."""
         values: list[Any] = []
         products: dict[int, Tensor] = {}
         gates: dict[str, Tensor] = {}
@@ -125,7 +131,7 @@ class _Step:
             else:
                 value = TORCH[node.op](*(values[k] for k in node.operands))
             values.append(value)
-        return tuple(values[k] for k in self._graph.outputs)
+        return values
 
     def _pre_activations(
         self, group: Group, inputs: Tensor | None, values: Sequence[Any], products: dict[int, Tensor]

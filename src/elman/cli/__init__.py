@@ -18,6 +18,7 @@ Exit status: 0 done; 1 a fault of elman (a traceback); 2 bad input, one line say
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -39,7 +40,20 @@ COMMANDS: Final[dict[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        status = _run(*(list(sys.argv[1:] if argv is None else argv) or ["--help"]))
+        sys.stdout.flush()  # Python's own flush at exit would be too late for the errors below
+    except ElmanError as error:
+        return _fail(str(error), status=3 if isinstance(error, DivergenceError) else 2)
+    except KeyboardInterrupt:
+        return _fail("stopped.", status=130)
+    except BrokenPipeError:  # the reader of our output has gone: `elman --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _run(name: str, *argv: str) -> int:
     if name in {"-h", "--help"}:
         print(_usage())
         return 0
@@ -48,20 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"elman {__version__}")
         return 0
-    try:
-        if name not in COMMANDS:
-            return _fail(f"There is no command {name!r}. {did_you_mean(name, COMMANDS)}")
-        return _run(name, rest)
-    except ElmanError as error:
-        return _fail(str(error), status=3 if isinstance(error, DivergenceError) else 2)
-    except KeyboardInterrupt:
-        return _fail("stopped.", status=130)
-    except BrokenPipeError:  # the reader of our output has gone: `elman cells | head -1`
-        sys.stderr.close()
-        return 0
-
-
-def _run(name: str, argv: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        return _fail(f"There is no command {name!r}. {did_you_mean(name, COMMANDS)}")
     try:
         run: Callable[[Sequence[str]], int] = importlib.import_module(f"elman.cli.{name}").main
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -69,16 +70,19 @@ def fetch(name: _Name, *, directory: Path | None = None) -> int:
         directory: Where to put it; none: the cache, where `elman train` looks.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
     from elman.data.catalogue import fetch as fetch_files
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks = {}
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
+    with ExitStack() as shown:
 
         def progress(file: str, done: int, total: int) -> None:
+            if not tasks:
+                shown.enter_context(bars)
             if file not in tasks:
                 tasks[file] = bars.add_task(file, total=total)
             bars.update(tasks[file], completed=done)

@@ -63,7 +63,8 @@ def _draw_cell(cell: Cell, scope: str, sources: list[str]) -> Iterator[GraphNode
     names: list[str] = []
     per_step, hidden = (-1, -1, cell.hidden_size), cell.hidden_size
     for k, node in enumerate(graph.nodes):
-        name = f"{scope}/step/{node.name or f'{node.op}_{k}'}"
+        title = _TITLES.get(node.op, node.op.capitalize())
+        name = f"{scope}/step/{node.name or f'{title.lower()}_{k}'}"
         inputs = [names[operand] for operand in node.operands]
         if node.op == "input":
             yield GraphNode(name, "ConcatDirections" if len(sources) > 1 else "Input", tuple(sources))
@@ -79,7 +80,7 @@ def _draw_cell(cell: Cell, scope: str, sources: list[str]) -> Iterator[GraphNode
             name = f"{name}/{node.op}"
             yield GraphNode(name, node.op.capitalize(), tuple(inputs), per_step)
         else:
-            yield GraphNode(name, _TITLES.get(node.op, node.op.capitalize()), tuple(inputs), per_step)
+            yield GraphNode(name, title, tuple(inputs), per_step)
         names.append(name)
     for state, k in zip(graph.states, graph.outputs, strict=True):
         yield GraphNode(f"{scope}/step/{state}_after", "StateOfStep", (names[k],), (-1, -1, hidden))

@@ -43,15 +43,20 @@ def resume_run(path: Path, **length: Any) -> tuple[RunDirectory, Task[Any]]:
         length: ``epochs``, ``samples`` or ``steps`` in place of the configured length, to train a finished run longer.
 
     Raises:
-        ElmanError: it is no run, or its data is not there any more.
+        ElmanError: it is no run, its data is not there any more, or the length is none; nothing is changed then.
     """
     run = RunDirectory.open(path)
     entry, config = _config_of(run)
-    if any(value is not None for value in length.values()):
+    longer = any(value is not None for value in length.values())
+    if longer:
         config = replace(config, training=config.training.with_length(**length))
-        run = run.reconfigured(to_mapping(entry, config))
+        _, config = from_mapping(to_mapping(entry, config), source=None)  # checks the range
     prepare(config.training)
-    return run, entry.load().from_config(config)
+    task = entry.load().from_config(config)
+    if longer:
+        with run.lock():  # not under the feet of a process that trains it
+            run = run.reconfigured(to_mapping(entry, config))
+    return run, task
 
 
 def train_run(run: RunDirectory, task: Task[Any], reporter: Reporter) -> Summary:

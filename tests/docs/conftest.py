@@ -1,0 +1,41 @@
+"""A run to read from, and a folder in which the files that a page shows exist."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from docs.pages import blocks
+from elman.cli import main
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on the bundled digits."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    threads = torch.get_num_threads()
+    try:
+        assert main(["train", "digits", "--steps", "45", "--threads", "1", "--no-tensorboard", "--out", str(path)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    return path
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> Callable[[Path], Path]:
+    """Enter a new folder with the runs that pages speak of, and the YAML files that this one shows."""
+
+    def enter(page: Path) -> Path:
+        for run in ("RUN", "run", "runs/first"):
+            shutil.copytree(trained, tmp_path / run)
+        for block in blocks(page, "yaml"):
+            name, _, _ = block.text.removeprefix("# ").partition("\n")
+            (tmp_path / name).write_text(block.text, encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return enter
