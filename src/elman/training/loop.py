@@ -64,7 +64,12 @@ class Summary:
 
 
 def prepare(config: TrainingConfig) -> None:
-    """Set the threads and the seed; to be called before the model is built, which draws random numbers."""
+    """Set the threads and the seed; to be called before the model is built, which draws random numbers.
+
+    Raises:
+        OptionError: If the device is not there.
+    """
+    _require_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -85,7 +90,7 @@ def train(task: Trainable, config: TrainingConfig, run: RunDirectory, *, reporte
         DivergenceError: If a loss or a gradient is not finite. The last checkpoint is kept.
         CheckpointError: If the run is being trained by another process, its checkpoint does not fit the task, or the
             disk is full.
-        OptionError: If the device is not there, or ``patience`` is given and the task has no validation split.
+        OptionError: If ``patience`` is given and the task has no validation split.
     """
     with run.lock(), Interruption() as interruption, ExitStack() as files:
         return _Training(task, config, run, reporter, files).run(interruption)
@@ -98,7 +103,6 @@ class _Training:
         self, task: Trainable, config: TrainingConfig, run: RunDirectory, reporter: Reporter, files: ExitStack
     ) -> None:
         self.task, self.config, self.directory, self.reporter, self.files = task, config, run, reporter, files
-        _require_device(config.device)
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
         self.bare_optimizer = _optimizer(self.parameters, config)

@@ -52,10 +52,7 @@ class PlainReporter:
 
     def log(self, train: Measurement, validation: Measurement | None) -> None:
         """Print one line."""
-        parts = [self._length.where(train.step), _metrics(train), self._length.pace(train)]
-        if validation is not None:
-            parts.insert(2, _validation(validation))
-        self.message("  ".join(parts))
+        self.message("  ".join([*self._point(train, validation), self._length.pace(train)]))
 
     def message(self, text: str) -> None:
         """Print one line."""
@@ -63,6 +60,11 @@ class PlainReporter:
 
     def close(self) -> None:
         """Nothing to tidy up."""
+
+    def _point(self, train: Measurement, validation: Measurement | None) -> list[str]:
+        """Where it stands and the metrics there, in words."""
+        parts = [self._length.where(train.step), _metrics(train)]
+        return parts if validation is None else [*parts, _validation(validation)]
 
 
 class LiveReporter(PlainReporter):
@@ -94,11 +96,11 @@ class LiveReporter(PlainReporter):
         self._bar.refresh()
 
     def log(self, train: Measurement, validation: Measurement | None) -> None:
-        """Leave a line for an epoch above the live one, which already shows all else."""
+        """Leave a line for an epoch above the live one, which shows the pace and all else."""
         if validation is None:
             self.update(train)
         else:
-            super().log(train, validation)
+            self.message("  ".join(self._point(train, validation)))
 
     def close(self) -> None:
         """Take the line away."""
