@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from elman.backends.bptt import backpropagate
 from elman.cells import Cell
 from elman.errors import ShapeError
 from elman.layers import Recurrent
@@ -39,7 +40,8 @@ def assert_cell_conforms(cell: type[Cell], *, oracle: Oracle | None = None, devi
     - Its step equals its oracle, where one is given.
     - A layer (stacked, in both directions) equals the step done by hand over time: outputs, final states and the
       gradients of x, the initial states and every gate's weights; also for one step, one row and odd sizes.
-    - These gradients equal central differences, and no gate's is zero.
+    - These gradients equal central differences, and those of the back-propagation through time that elman derives from
+      the equations; no gate's is zero.
     - A sequence cut at any step, its state carried over the cut, equals the whole.
     - Padding (filled with NaN, rows of any length, also empty) touches neither a result nor a gradient.
     - A reset equals another sequence, in both directions.
@@ -279,6 +281,30 @@ def _check_differences(subject: _Subject) -> None:
             subject.compare(results, {gradient: differences}, "against central differences", tolerance=1e-6)
 
 
+def _check_derivation(subject: _Subject) -> None:
+    layer = subject.layer()
+    x, state = subject.inputs(layer)
+    expected = subject.results(layer, layer, x, state)
+    values = {name: value.detach().requires_grad_() for name, value in subject.named(*layer(x, state)).items()}
+    outputs, *final = torch.autograd.grad(_weighted_sum(values), list(values.values()))
+    (_, cell), *_ = layer.named_cells()
+    with torch.no_grad():
+        parameters = dict(cell.named_parameters())
+        derived = backpropagate(
+            cell.graph, parameters, x, [s[:, 0, 0] for s in state], outputs, [s[:, 0, 0] for s in final]
+        )
+    got = {"the gradient of x": derived.x}
+    for name, gradient in zip(subject.cell.states, derived.states, strict=True):
+        got[f"the gradient of state {name}"] = gradient[:, None, None]
+    for packed, parameter in parameters.items():
+        parameter.grad = derived.parameters[packed]
+    got |= {
+        f"the gradient of {name}": gradient for name, _, gradient in _gate_parameters(layer) if gradient is not None
+    }
+    gradients = {name: value for name, value in expected.items() if name.startswith("the gradient")}
+    subject.compare(got, gradients, "derived from the equations, against torch's")
+
+
 def _check_all_gradients(subject: _Subject) -> None:
     layer = subject.layer(**_DEEP)
     results = subject.results(layer, layer, *subject.inputs(layer))
@@ -435,6 +461,7 @@ _PROPERTIES: Final[dict[str, Callable[[_Subject], None]]] = {
     "sizes": _check_sizes,
     "zero state": _check_zero_state,
     "central differences": _check_differences,
+    "derivation": _check_derivation,
     "all gradients": _check_all_gradients,
     "split": _check_split,
     "padding": _check_padding,

@@ -26,9 +26,10 @@ def test_conforms(name):
 
 
 def test_properties_are_all_there():
-    names = "oracle,steps by hand,sizes,zero state,central differences,all gradients,split,padding,resets,permutation"
+    names = "oracle,steps by hand,sizes,zero state,central differences,derivation,all gradients,split,padding,resets"
     assert list(properties(LSTMCell, oracle=print)) == [
         *names.split(","),
+        "permutation",
         "strides",
         "no gradients",
         "weights",

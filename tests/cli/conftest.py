@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from elman.cli import main
 
@@ -32,15 +31,6 @@ def run(*arguments: object) -> int:
         return main([str(argument) for argument in arguments])
     except SystemExit as exit_:  # tyro's way out
         return int(exit_.code or 0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Whatever number of threads a command sets is taken back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from faults.seeding import Fault
 
+BPTT = "tests/backends/test_bptt.py"
 CONFORMANCE = "tests/cells/test_conformance.py"
 CELL = "tests/cells/test_cell.py"
 TRACE = "tests/compiler/test_trace.py"
@@ -311,6 +312,35 @@ FAULTS = (
         'module.nonlinearity == "relu"',
         'module.nonlinearity == "ReLU"',
         f"{TORCH} -k relu-1",
+    ),
+    # the derivation
+    Fault(
+        "the derivative of tanh forgets its square",
+        "compiler/adjoint.py",
+        "_one_minus(b, b.times(b.forward(r), b.forward(r)))",
+        "_one_minus(b, b.forward(r))",
+        f"{BPTT} -k RNNCell",
+    ),
+    Fault(
+        "the gradient of a value read twice is the last one",
+        "compiler/adjoint.py",
+        'gradient = self.node("add", self._gradients[position], gradient)',
+        "pass",
+        f"{BPTT} -k LSTMCell",
+    ),
+    Fault(
+        "a computed operand meets the weights of the state",
+        "backends/bptt.py",
+        "graph.hidden_operands(node.name)[int(node.value)]",
+        "graph.hidden_operands(node.name)[0]",
+        f"{BPTT} -k equals_autograd",
+    ),
+    Fault(
+        "the outputs' gradient enters at the last step alone",
+        "backends/bptt.py",
+        "wanted[0] = wanted[0] + outputs[:, t]",
+        "wanted[0] = wanted[0] + outputs[:, t] * (t == time - 1)",
+        f"{BPTT} -k GRUCell",
     ),
     # the conformance kit
     Fault(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,15 +10,6 @@ from elman.data import ImageFormat, LabelledData, LabelledSequences
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
 from elman.tasks.classification.task import Classification
 from elman.training import TrainingConfig
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These networks are too small for two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_sequences(count: int, *, lengths: bool, as_bytes: bool) -> LabelledSequences:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # toy_tasks is also run in processes of its own
 
-import torch
 import toy_tasks
 
 from elman.training import RunDirectory
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These networks are too small for two; whatever a test sets is taken back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""From the step of a cell to a graph that can be differentiated, printed and compiled.
+"""From the step of a cell to a graph that is differentiated and run.
 
 ==============  ==========================================================
 ``graph.py``     the graph: a tuple of nodes in the order of evaluation
 ``trace.py``     runs a step on symbols and writes the graph down
+``adjoint.py``   derives the backward step, whose repetition is BPTT
 ``schedule.py``  groups the matrix products of a graph into few large ones
 ==============  ==========================================================
 
