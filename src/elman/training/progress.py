@@ -52,7 +52,10 @@ class PlainReporter:
 
     def log(self, train: Measurement, validation: Measurement | None) -> None:
         """Print one line."""
-        self.message("  ".join([*self._point(train, validation), self._length.pace(train)]))
+        parts = [self._length.where(train.step), _metrics(train), self._length.pace(train)]
+        if validation is not None:
+            parts.insert(2, _validation(validation))
+        self.message("  ".join(parts))
 
     def message(self, text: str) -> None:
         """Print one line."""
@@ -60,11 +63,6 @@ class PlainReporter:
 
     def close(self) -> None:
         """Nothing to tidy up."""
-
-    def _point(self, train: Measurement, validation: Measurement | None) -> list[str]:
-        """Where it stands and the metrics there, in words."""
-        parts = [self._length.where(train.step), _metrics(train)]
-        return parts if validation is None else [*parts, _validation(validation)]
 
 
 class LiveReporter(PlainReporter):
@@ -96,11 +94,11 @@ class LiveReporter(PlainReporter):
         self._bar.refresh()
 
     def log(self, train: Measurement, validation: Measurement | None) -> None:
-        """Leave a line for an epoch above the live one, which shows the pace and all else."""
+        """Leave a line for an epoch above the live one, which shows step and pace."""
         if validation is None:
             self.update(train)
         else:
-            self.message("  ".join(self._point(train, validation)))
+            self.message("  ".join([self._length.epoch(train.step), _metrics(train), _validation(validation)]))
 
     def close(self) -> None:
         """Take the line away."""
@@ -126,9 +124,13 @@ class _Length:
 
     def where(self, step: int) -> str:
         """``epoch 2/10  step 431/4300``: the epoch that the last step belongs to."""
+        return f"{self.epoch(step)}  step {step:>{len(str(self._total))}}/{self._total}"
+
+    def epoch(self, step: int) -> str:
+        """``epoch 2/10``."""
         epochs = -(-self._total // self._per_epoch)
         epoch = min(max(1, -(-step // self._per_epoch)), epochs)
-        return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  step {step:>{len(str(self._total))}}/{self._total}"
+        return f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
 
     def pace(self, point: Measurement) -> str:
         """``12,000 samples/s  1:05 left``: the time left goes by this session alone."""
