@@ -13,7 +13,7 @@ PINNED = {
         data="digits",
         validation=0.1,
         model=ClassifierConfig(cell="lstm", hidden_size=128),
-        training=TrainingConfig(epochs=30, batch_size=32, learning_rate=0.008, schedule="cosine", optimizer="adam"),
+        training=TrainingConfig(epochs=30, batch_size=32, learning_rate=0.008, schedule="cosine", threads=1),
     ),
     "mnist": ClassificationConfig(
         data="mnist",
