@@ -69,7 +69,7 @@ def test_command_is_taken(page, command, folder_of, no_work):
     if "--help" in rest:
         with pytest.raises(SystemExit, match="0"):
             main([name, *rest])
-    elif name == "cells" or rest == ["list"]:
+    elif name in {"cells", "equations"} or rest == ["list"]:
         assert main([name, *rest]) == 0
     else:
         with pytest.raises(Taken):
@@ -92,7 +92,7 @@ def test_refusal_reads_as_shown(page, command, answer, folder_of, capsys):
 def test_commands_are_found():
     """That the patterns above find what they are to find."""
     commands = [command for _, command, _ in SESSIONS]
-    assert "elman train digits --threads 1 --out run" in commands
+    assert "elman train digits --out run" in commands
     assert "elman train mnist" in commands
     assert (README, "elman train digits --cell minimal:MinimalGatedCell") in INLINE
     assert len(REFUSED) == 3
