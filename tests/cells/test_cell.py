@@ -344,3 +344,10 @@ def test_weights_do_not_depend_on_the_threads():
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert torch.equal(*drawn)
+
+
+def test_a_notebook_shows_the_equations():
+    latex = LSTMCell(2, 3)._repr_latex_()
+    assert latex.startswith(r"\begin{align")
+    assert r"\sigma" in latex
+    assert latex.count("&=") + latex.count("&= ") >= 6

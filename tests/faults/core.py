@@ -5,6 +5,7 @@ from __future__ import annotations
 from faults.seeding import Fault
 
 BPTT = "tests/backends/test_bptt.py"
+EQUATIONS = "tests/compiler/test_equations.py"
 CONFORMANCE = "tests/cells/test_conformance.py"
 CELL = "tests/cells/test_cell.py"
 TRACE = "tests/compiler/test_trace.py"
@@ -341,6 +342,21 @@ FAULTS = (
         "wanted[0] = wanted[0] + outputs[:, t]",
         "wanted[0] = wanted[0] + outputs[:, t] * (t == time - 1)",
         f"{BPTT} -k GRUCell",
+    ),
+    # the printed equations
+    Fault(
+        "the step after is the step itself in print",
+        "compiler/equations.py",
+        '_NEXT: Final = {"t−1": "t", "t": "t+1"}',
+        '_NEXT: Final = {"t−1": "t−1", "t": "t"}',
+        f"{EQUATIONS}",
+    ),
+    Fault(
+        "the printed weights of a gate's values change places",
+        "compiler/equations.py",
+        "hidden.index(operand) + 1 if len(hidden) > 1 else 0",
+        "len(hidden) - hidden.index(operand) if len(hidden) > 1 else 0",
+        f"{EQUATIONS}",
     ),
     # the conformance kit
     Fault(

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.compiler.equations import derive
 from elman.compiler.graph import Graph
 from elman.compiler.trace import Symbol, trace
+from elman.compiler.typeset import latex_align
 from elman.errors import OptionError, ShapeError, TraceError, describe, did_you_mean
 
 __all__ = ["Affine", "Cell", "Diagonal", "GateParameter"]
@@ -314,6 +316,10 @@ class Cell(nn.Module):
             number = f"_{alike.index(part) + 1}" if len(alike) > 1 else ""
             name = part.gate if part.packed == "diagonal" else f"{part.gate}/{part.packed}{number}"
             yield name, part.of(packed), None if packed.grad is None else part.of(packed.grad)
+
+    def _repr_latex_(self) -> str:
+        """Show the equations of a step in a notebook."""
+        return latex_align(derive(self.graph).forward)
 
     def extra_repr(self) -> str:
         """Return the sizes, for `print`."""

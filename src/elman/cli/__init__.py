@@ -7,6 +7,7 @@
 ``predict.py``       ``elman predict RUN FILE...``
 ``data.py``          ``elman data list|fetch|verify``
 ``cells.py``         ``elman cells``
+``equations.py``     ``elman equations CELL``
 ``board.py``         ``elman board RUN``
 ``arguments.py``     from a function's signature to flags
 ==================  ====================================================================
@@ -35,6 +36,7 @@ COMMANDS: Final[dict[str, str]] = {
     "board": "open TensorBoard on a run, also while it trains",
     "data": "list, fetch and verify data sets",
     "cells": "list the recurrent cells",
+    "equations": "print a cell and its back-propagation through time",
 }
 
 

@@ -1,11 +1,13 @@
 """From the step of a cell to a graph that is differentiated and run.
 
-==============  ==========================================================
-``graph.py``     the graph: a tuple of nodes in the order of evaluation
-``trace.py``     runs a step on symbols and writes the graph down
-``adjoint.py``   derives the backward step, whose repetition is BPTT
-``schedule.py``  groups the matrix products of a graph into few large ones
-==============  ==========================================================
+================  ===========================================================================================
+``graph.py``      the graph: a tuple of nodes in the order of evaluation
+``trace.py``      runs a step on symbols and writes the graph down
+``adjoint.py``    derives the backward step, whose repetition is BPTT
+``schedule.py``   groups the matrix products of a graph into few large ones
+``equations.py``  both steps as equations: trees of ``expression.py``, named by ``usage.py`` (who reads what)
+``notation.py``   writes trees as text, LaTeX and MathML; ``typeset.py`` makes documents of them
+================  ===========================================================================================
 
 Nothing here knows a cell, a tensor library or a device.
 """

@@ -1,0 +1,467 @@
+"""The printed equations: as people should see them, and right, read back from the text and compared with autograd."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+import handwritten
+from elman.backends.reference import unroll
+from elman.cells import Affine, Cell, Diagonal
+from elman.cells.words import exp, log, maximum, minimum, relu, sigmoid, softplus, sqrt, tanh, where
+from elman.compiler.equations import derive
+from elman.compiler.expression import ZERO, add, constant, factored, multiply, operation, opposite, symbol
+from elman.compiler.notation import LATEX, TEXT
+from elman.compiler.typeset import html_page, latex_document, plain_text
+
+FUNCTIONS = {
+    "σ": lambda a: 1 / (1 + np.exp(-a)),
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "log": np.log,
+    "softplus": lambda a: np.logaddexp(a, 0.0),
+    "max": np.maximum,
+    "min": np.minimum,
+    "√": np.sqrt,
+}
+COMPARE = {"<": np.less, "≤": np.less_equal, ">": np.greater, "≥": np.greater_equal, "=": np.equal}
+LETTER = "(?:[^\\Wᵀ²³]|′)"
+TOKEN = re.compile(
+    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)"
+    rf"|(?P<loss>∂ℓ)ₜ/∂\w+"
+    rf"|(?!\d)(?P<name>{LETTER}+?(?:,\d)?)(?P<time>ₜ₋₁|ₜ₊₁|[ₜ₀₁])?(?!{LETTER}|[₊₋])"
+    rf"|(?P<sign>\S))"
+)
+
+
+class Reader:
+    """Evaluates an expression of the text while it reads it: it knows the notation and nothing of elman's trees."""
+
+    def __init__(self, text, look_up):
+        self.look_up = look_up
+        self.tokens = [self.token(match) for match in TOKEN.finditer(text)]
+
+    @staticmethod
+    def token(match):
+        if match["loss"]:
+            return "name", ("∂ℓ", "ₜ")
+        return ("name", (match["name"], match["time"] or "")) if match["name"] else (match.lastgroup, match[0].strip())
+
+    def all(self):
+        value = self.sum()
+        assert not self.tokens, self.tokens
+        return value
+
+    def sees(self, *signs):
+        return next((sign for sign in signs if self.tokens[:1] == [("sign", sign)]), None)
+
+    def take(self, *signs):
+        sign = self.sees(*signs)
+        if sign:
+            self.tokens.pop(0)
+        return sign
+
+    def expect(self, *signs):
+        sign = self.take(*signs)
+        assert sign, f"expected {signs}, got {self.tokens}"
+        return sign
+
+    def sum(self):
+        total = -self.product() if self.take("−") else self.product()
+        while sign := self.take("+", "−"):
+            total = total + self.product() if sign == "+" else total - self.product()
+        return total
+
+    def product(self):
+        value = self.adjacent()
+        while sign := self.take("⊙", "/"):
+            value = value * self.adjacent() if sign == "⊙" else value / self.adjacent()
+        return value
+
+    def adjacent(self):
+        """A number scales what follows, a matrix multiplies it, and a vector beside a row makes a matrix."""
+        value = self.raised()
+        while self.operand_follows():
+            other = self.raised()
+            if np.ndim(value) == 0:
+                value = value * other
+            else:
+                value = np.outer(value, other) if np.shape(other)[:1] == (1,) else value @ other
+        return value
+
+    def operand_follows(self):
+        kind, value = self.tokens[0] if self.tokens else ("end", "")
+        words = {("if", ""), ("else", "")}
+        return (kind in {"number", "name"} and value not in words) or self.sees("(", "[", "√") is not None
+
+    def raised(self):
+        value = self.atom()
+        while sign := self.take("²", "³", "ᵀ", "^"):
+            if sign == "ᵀ":
+                value = value.T if value.ndim == 2 else value[None]
+            else:
+                value = value ** (self.atom() if sign == "^" else {"²": 2, "³": 3}[sign])
+        return value
+
+    def condition(self):
+        left = self.sum()
+        sign = self.expect(*COMPARE)
+        return COMPARE[sign](left, self.sum())
+
+    def atom(self):
+        kind, value = self.tokens.pop(0)
+        if kind == "number":
+            return np.float64(value)
+        if kind == "name":
+            name, time = value
+            return self.function(name) if name in FUNCTIONS and not time else self.look_up(name, time)
+        if value == "√":
+            return self.function("√")
+        if value == "|":
+            inner = np.abs(self.sum())
+            self.expect("|")
+            return inner
+        if value == "[":
+            inner = self.condition().astype(float)
+            self.expect("]")
+            return inner
+        assert value == "(", value
+        inner = self.sum()
+        if self.tokens[0] == ("name", ("if", "")):
+            self.tokens.pop(0)
+            held = self.condition()
+            assert self.tokens.pop(0) == ("name", ("else", ""))
+            inner = np.where(held, inner, self.sum())
+        self.expect(")")
+        return inner
+
+    def function(self, name):
+        squared = self.take("²")
+        self.expect("(")
+        arguments = [self.sum()]
+        while self.take(","):
+            arguments.append(self.sum())
+        self.expect(")")
+        value = FUNCTIONS[name](*arguments)
+        return value**2 if squared else value
+
+
+def sections(text):
+    """The groups of equations of a text, each a list of (target, expression)."""
+    groups = []
+    for line in text.splitlines():
+        if line and not line.startswith(" "):
+            groups.append([])
+        elif re.match(r" +[+−] ", line):
+            groups[-1][-1][1] += " " + line.strip()
+        elif line:
+            groups[-1].append(line.strip().split(" = ", 1))
+    return [group for group in groups if group]
+
+
+def symbols_of(cell):
+    """The parameters of a cell by their printed names, and the part of each packed parameter."""
+    for part in cell.gate_parameters:
+        alike = [p for p in cell.gate_parameters if (p.gate, p.packed) == (part.gate, part.packed)]
+        below = [part.gate] * (len(cell.gates) > 1) + [str(alike.index(part) + 1)] * (len(alike) > 1)
+        letter = {"weight_x": "W", "weight_h": "U", "bias": "b"}.get(part.packed)
+        if letter in {name.partition("_")[0] for name in cell.diagonals}:
+            letter += "′"
+        yield (part.gate if letter is None else "_".join([letter, ",".join(below)]).rstrip("_")), part
+
+
+def printed_gradients(cell, x, initial, weights, finals):
+    """All gradients by their printed names, computed from the printed text alone."""
+    text = plain_text(derive(cell.graph), "cell")
+    forward, backward, parameters, inputs = sections(text)
+    steps, hidden = len(x), cell.hidden_size
+    arrays = {name: part.of(getattr(cell, part.packed)).detach().numpy() for name, part in symbols_of(cell)}
+    backwards = {target.removesuffix("ₜ") for target, _ in backward}
+    values = {("x", t): x[t - 1] for t in range(1, steps + 1)} | {("∂ℓ", t): w for t, w in enumerate(weights, 1)}
+    values |= {(name, 0): value for name, value in initial.items()}
+
+    def at(t):
+        def look_up(name, time):
+            if not time:
+                return arrays[name]
+            when = {"ₜ": t, "ₜ₋₁": t - 1, "ₜ₊₁": t + 1, "₀": 0, "₁": 1}[time]
+            if when > steps:
+                return np.zeros(hidden) if name in backwards else np.full(x.shape[1] if name == "x" else hidden, 0.7)
+            return values[name, when]
+
+        return look_up
+
+    for t in range(1, steps + 1):
+        for target, expression in forward:
+            values[target.removesuffix("ₜ"), t] = Reader(expression, at(t)).all() + np.zeros(hidden)
+    for t in range(steps, 0, -1):
+        for target, expression in backward:
+            name = target.removesuffix("ₜ")
+            values[name, t] = Reader(expression, at(t)).all() + np.zeros(hidden)
+            if t == steps and name.removeprefix("δ") in finals:
+                values[name, t] = values[name, t] + finals[name.removeprefix("δ")]
+    every = range(1, steps + 1)
+    found = {
+        target.removeprefix("∂L/∂"): sum(Reader(expression.removeprefix("Σₜ "), at(t)).all() for t in every)
+        for target, expression in parameters
+        if expression.startswith("Σₜ ")
+    }
+    (of_x, expression), *of_states = inputs
+    assert of_x == "∂L/∂xₜ"
+    found["x"] = np.stack([Reader(expression, at(t)).all() + np.zeros(x.shape[1]) for t in every])
+    for target, expression in of_states:
+        found[target.removeprefix("∂L/∂").removesuffix("₀")] = Reader(expression, at(0)).all() + np.zeros(hidden)
+    return found
+
+
+def both_ways(cell, steps=4, inputs=3, hidden=5):
+    """Gradients from the text and from autograd, of a loss that weighs every output and final state differently."""
+    made = cell(inputs, hidden, dtype=torch.float64)
+    for parameter in made.parameters():
+        torch.nn.init.uniform_(parameter, -0.7, 0.7)
+    x = torch.randn(1, steps, inputs, dtype=torch.float64, requires_grad=True)
+    initial = [torch.rand(1, hidden, dtype=torch.float64).mul(0.8).add(0.1).requires_grad_() for _ in cell.states]
+    outputs, final = unroll(made.graph, dict(made.named_parameters()), x, initial)
+    weights, finals = torch.randn_like(outputs), [torch.randn_like(s) for s in final]
+    loss = (outputs * weights).sum() + sum((s * w).sum() for s, w in zip(final, finals, strict=True))
+    wanted = {"x": x, **dict(zip(cell.states, initial, strict=True)), **dict(made.named_parameters())}
+    grads = dict(zip(wanted, torch.autograd.grad(loss, list(wanted.values()), materialize_grads=True), strict=True))
+    expected = {name: grads[name][0].numpy() for name in ("x", *cell.states)}
+    expected |= {name: part.of(grads[part.packed]).numpy() for name, part in symbols_of(made)}
+    by_state = {name: w[0].detach().numpy() for name, w in zip(cell.states, finals, strict=True)}
+    start = {name: s[0].detach().numpy() for name, s in zip(cell.states, initial, strict=True)}
+    return printed_gradients(made, x[0].detach().numpy(), start, weights[0].numpy(), by_state), expected
+
+
+PAGE = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "p"}
+MATHML_CORE = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "msub", "msup", "mfrac", "msqrt", "munder"}
+MATHML_CORE |= {"mtable", "mtr", "mtd"}
+
+
+class EveryOperationCell(Cell):
+    """Each operation with values of the step on both sides, fractions of fractions, squares and signs."""
+
+    states = ("h", "c")
+    a, b = Affine(), Affine()
+
+    def step(self, x, h, c):
+        a, b = tanh(self.a(x, h)), tanh(self.b(x, c))
+        positive = exp(a) + sqrt(b * b + 1) / 2
+        powers = positive**b + positive**2 + positive**0.5 + 2.0**a + a**3
+        chosen = where(a < b, maximum(a, 0.1 * b), minimum(a, -b)) + where(a <= 0, 0.5, relu(b) - abs(a))
+        h = tanh(log(powers) - softplus(-b) + chosen / positive - 1 / (positive / (a - 3)) / -2)
+        return h, minimum(maximum(c, h), 0.9) * 0.5 - h
+
+
+class TieCell(Cell):
+    """Values that are equal, and a gate that only a comparison reads."""
+
+    states = ("h",)
+    a, gate = Affine(), Affine()
+
+    def step(self, x, h):
+        a = self.a(x, h)
+        tie = maximum(a, a * 1.0) + 2 * minimum(a, a * 1.0)
+        return where(self.gate(x, h) > 0, tie * 0.1, h)
+
+
+class CollidingNamesCell(Cell):
+    """Names that the notation would like for itself, and a gate read before and behind its non-linearity."""
+
+    states = ("h", "α", "n")
+    n_x, n_h, a_s, s = Affine(), Affine(), Affine(), Affine()
+    b_s, U = Diagonal(), Diagonal()
+
+    def step(self, x, h, α, n):
+        s = softplus(self.s(x, h) + self.b_s(α))
+        m = tanh(self.n_x(x) + s * self.n_h(h))
+        return m * sigmoid(self.a_s(x, α * m)) + self.U(n), m * m - α * 0.25, -n * s
+
+
+class IntegratorCell(Cell):
+    """States that pass their gradients on unchanged, one of them never read, and a gate that is a state."""
+
+    states = ("h", "c", "unread")
+    a, d = Affine(), Affine(bias=None)
+
+    def step(self, x, h, c, unread):
+        new = h + tanh(self.a(x, h))
+        return new, c + new, self.d(new)
+
+
+WRITTEN_HERE = [EveryOperationCell, TieCell, CollidingNamesCell, IntegratorCell]
+CELLS = [*Cell.registry.values(), *handwritten.HANDWRITTEN, *WRITTEN_HERE]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+def test_the_text_computes_what_autograd_does(cell):
+    found, expected = both_ways(cell)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-10, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+def test_reads_as_people_write(cell):
+    for group in sections(plain_text(derive(cell(1, 1).graph), cell.__name__)):
+        targets = [target for target, _ in group]
+        assert len(set(targets)) == len(targets)
+        for target, expression in group:
+            odd = re.search(
+                r"[+−] [+−]|−−|(?<![\w,.])1 [^\W\d]|⊙ [10](?![.\d])|[+−] 0(?![.\d])|(?<![\w²√])\(\w+\)", expression
+            )
+            assert not odd, f"{target} = {expression}"
+
+
+def test_the_reader_can_fail():
+    look_up = {("U", ""): np.array([[1.0, 2.0], [3.0, 4.0]]), ("a", "ₜ"): np.array([1.0, -2.0])}
+    read = lambda text: Reader(text, lambda *name: look_up[name]).all()  # noqa: E731
+    np.testing.assert_array_equal(read("Uᵀ aₜ ⊙ (1 − aₜ²)"), [0.0, 18.0])
+    np.testing.assert_array_equal(read("aₜ aₜᵀ"), [[1, -2], [-2, 4]])
+    np.testing.assert_array_equal(read("−2 aₜ ⊙ [aₜ > 0] − (3 if aₜ ≤ 0 else max(aₜ, 2)) / 2"), [-3.0, -1.5])
+    with pytest.raises(AssertionError):
+        read("aₜ )")
+
+
+LSTM = """
+LSTMCell
+
+Forward, t from 1 to T
+
+  iₜ = σ(W_i xₜ + U_i hₜ₋₁ + b_i)
+  fₜ = σ(W_f xₜ + U_f hₜ₋₁ + b_f)
+  gₜ = tanh(W_g xₜ + U_g hₜ₋₁ + b_g)
+  oₜ = σ(W_o xₜ + U_o hₜ₋₁ + b_o)
+  cₜ = fₜ ⊙ cₜ₋₁ + iₜ ⊙ gₜ
+  hₜ = oₜ ⊙ tanh(cₜ)
+
+Backward, t from T to 1
+
+  δhₜ = ∂ℓₜ/∂hₜ + U_iᵀ δiₜ₊₁ + U_fᵀ δfₜ₊₁ + U_gᵀ δgₜ₊₁ + U_oᵀ δoₜ₊₁
+  δcₜ = δcₜ₊₁ ⊙ fₜ₊₁ + δhₜ ⊙ oₜ ⊙ (1 − tanh²(cₜ))
+  δiₜ = δcₜ ⊙ gₜ ⊙ iₜ ⊙ (1 − iₜ)
+  δfₜ = δcₜ ⊙ cₜ₋₁ ⊙ fₜ ⊙ (1 − fₜ)
+  δgₜ = δcₜ ⊙ iₜ ⊙ (1 − gₜ²)
+  δoₜ = δhₜ ⊙ tanh(cₜ) ⊙ oₜ ⊙ (1 − oₜ)
+
+Gradients of the weights
+
+  ∂L/∂W_i = Σₜ δiₜ xₜᵀ
+  ∂L/∂U_i = Σₜ δiₜ hₜ₋₁ᵀ
+  ∂L/∂b_i = Σₜ δiₜ
+"""
+
+GRU = """
+Forward, t from 1 to T
+
+    rₜ = σ(W_r xₜ + U_r hₜ₋₁ + b_r)
+    zₜ = σ(W_z xₜ + U_z hₜ₋₁ + b_z)
+  n_hₜ = U_n_h hₜ₋₁ + b_n_h
+    nₜ = tanh(W_n_x xₜ + rₜ ⊙ n_hₜ + b_n_x)
+    hₜ = (1 − zₜ) ⊙ nₜ + zₜ ⊙ hₜ₋₁
+
+Backward, t from T to 1
+
+    δhₜ = ∂ℓₜ/∂hₜ + δhₜ₊₁ ⊙ zₜ₊₁ + U_rᵀ δrₜ₊₁ + U_zᵀ δzₜ₊₁ + U_n_hᵀ δn_hₜ₊₁
+  δn_xₜ = δhₜ ⊙ (1 − zₜ) ⊙ (1 − nₜ²)
+    δrₜ = δn_xₜ ⊙ n_hₜ ⊙ rₜ ⊙ (1 − rₜ)
+    δzₜ = δhₜ ⊙ (hₜ₋₁ − nₜ) ⊙ zₜ ⊙ (1 − zₜ)
+  δn_hₜ = δn_xₜ ⊙ rₜ
+"""
+
+
+def test_the_lstm_reads_as_in_a_textbook():
+    text = plain_text(derive(Cell.registry["lstm"](1, 1).graph), "LSTMCell")
+    assert text.startswith(LSTM.lstrip())
+    assert "  ∂L/∂xₜ = W_iᵀ δiₜ + W_fᵀ δfₜ + W_gᵀ δgₜ + W_oᵀ δoₜ\n" in text
+    assert "  ∂L/∂c₀ = δc₁ ⊙ f₁\n" in text
+
+
+def test_the_gru_reads_as_in_a_textbook():
+    assert GRU in plain_text(derive(Cell.registry["gru"](1, 1).graph), "GRUCell")
+
+
+def test_a_value_that_two_products_read_gets_a_letter():
+    text = plain_text(derive(Cell.registry["gru-reset-before"](1, 1).graph), "")
+    assert " αₜ = rₜ ⊙ hₜ₋₁\n" in text
+    assert " δαₜ = U_nᵀ δnₜ\n" in text
+    assert "∂L/∂U_n = Σₜ δnₜ αₜᵀ\n" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "latex"),
+    [
+        (0.1 + 0.2, "0.3", "0.3"),
+        (1 - 0.9, "0.1", "0.1"),
+        (2.0, "2", "2"),
+        (1e-8, "1 × 10⁻⁸", r"1 \times 10^{-8}"),
+        (-2.5e15, "−2.5 × 10¹⁵", r"-2.5 \times 10^{15}"),
+        (-0.0, "0", "0"),
+    ],
+)
+def test_numbers(value, text, latex):
+    assert TEXT.expression(constant(value)) == text
+    assert LATEX.expression(constant(value)) == latex
+
+
+A, B, C = (symbol(name, "t") for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("built", "text"),
+    [
+        (add(A, ZERO, multiply(constant(1.0), B)), "aₜ + bₜ"),
+        (add(A, operation("negate", add(B, operation("negate", C)))), "aₜ − bₜ + cₜ"),
+        (add(A, B, A), "2 aₜ + bₜ"),
+        (multiply(constant(-2.0), A, B, constant(0.5), A), "−aₜ² ⊙ bₜ"),
+        (multiply(A, ZERO), "0"),
+        (multiply(A, operation("divide", B, C), operation("divide", constant(4.0), C)), "4 aₜ ⊙ bₜ / cₜ²"),
+        (operation("divide", A, operation("negate", constant(3.0))), "−aₜ / 3"),
+        (operation("divide", A, add(B, C)), "aₜ / (bₜ + cₜ)"),
+        (operation("divide", A, multiply(B, C)), "aₜ / (bₜ ⊙ cₜ)"),
+        (operation("negate", add(A, B)), "−(aₜ + bₜ)"),
+        (multiply(add(A, B), operation("power", add(A, B), C)), "(aₜ + bₜ) ⊙ (aₜ + bₜ)^cₜ"),
+        (operation("power", operation("tanh", A), constant(2.0)), "tanh²(aₜ)"),
+        (operation("matrix", symbol("U"), multiply(A, B)), "U (aₜ ⊙ bₜ)"),
+        (operation("less", constant(0.5), A), "aₜ > 0.5"),
+        (opposite(operation("less", A, B)), "aₜ ≥ bₜ"),
+        (factored(add(operation("negate", multiply(A, B)), multiply(A, C))), "aₜ ⊙ (cₜ − bₜ)"),
+        (factored(add(A, multiply(A, C))), "aₜ ⊙ (1 + cₜ)"),
+        (factored(add(A, C)), "aₜ + cₜ"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_expressions_simplify_as_they_are_built(built, text):
+    assert TEXT.expression(built) == text
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+def test_html_is_one_page_without_anything_from_outside(cell):
+    page = html_page(derive(cell(1, 1).graph), "<b>&")
+    closed = re.sub(r"(<meta [^>]*)>", r"\1/>", page.removeprefix("<!DOCTYPE html>"))
+    root = ElementTree.fromstring(closed)
+    assert {element.tag for element in root.iter()} <= PAGE | MATHML_CORE
+    assert root.find("body/h1").text == "<b>&"
+    assert not re.search(r"https?:|src=|href=|@|url\(", page)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+def test_latex_is_ascii_and_balanced(cell):
+    document = latex_document(derive(cell(1, 1).graph), cell.__name__)
+    assert document.isascii()
+    assert document.count("{") == document.count("}")
+    assert document.count(r"\begin{") == document.count(r"\end{")
+    assert document.count(r"\left") == document.count(r"\right")
+    assert not re.search(r"\^\{[^{}]*\}\^|_\{[^{}]*\}_\{", document)  # a double power does not compile
+
+
+def test_latex_of_names():
+    delta, long, weight = symbol("δn_h", "t+1"), symbol("before", "t−1"), symbol("U′_n_h,2")
+    assert LATEX.expression(delta) == r"\delta n_{h,t+1}"
+    assert LATEX.expression(long) == r"\mathrm{before}_{t-1}"
+    assert LATEX.expression(operation("transpose", weight)) == r"{U'}_{n_{h},2}^{\top}"
+    assert LATEX.expression(symbol("α", "0")) == r"\alpha_{0}"
