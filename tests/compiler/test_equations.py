@@ -7,12 +7,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
 
 import handwritten
-from elman.backends.reference import unroll
+from differentiated import EveryOperationCell, TieCell, differentiate
 from elman.cells import Affine, Cell, Diagonal
-from elman.cells.words import exp, log, maximum, minimum, relu, sigmoid, softplus, sqrt, tanh, where
+from elman.cells.words import sigmoid, softplus, tanh
 from elman.compiler.equations import derive
 from elman.compiler.expression import ZERO, add, constant, factored, multiply, operation, opposite, symbol
 from elman.compiler.notation import LATEX, TEXT
@@ -218,55 +217,19 @@ def printed_gradients(cell, x, initial, weights, finals):
     return found
 
 
-def both_ways(cell, steps=4, inputs=3, hidden=5):
-    """Gradients from the text and from autograd, of a loss that weighs every output and final state differently."""
-    made = cell(inputs, hidden, dtype=torch.float64)
-    for parameter in made.parameters():
-        torch.nn.init.uniform_(parameter, -0.7, 0.7)
-    x = torch.randn(1, steps, inputs, dtype=torch.float64, requires_grad=True)
-    initial = [torch.rand(1, hidden, dtype=torch.float64).mul(0.8).add(0.1).requires_grad_() for _ in cell.states]
-    outputs, final = unroll(made.graph, dict(made.named_parameters()), x, initial)
-    weights, finals = torch.randn_like(outputs), [torch.randn_like(s) for s in final]
-    loss = (outputs * weights).sum() + sum((s * w).sum() for s, w in zip(final, finals, strict=True))
-    wanted = {"x": x, **dict(zip(cell.states, initial, strict=True)), **dict(made.named_parameters())}
-    grads = dict(zip(wanted, torch.autograd.grad(loss, list(wanted.values()), materialize_grads=True), strict=True))
-    expected = {name: grads[name][0].numpy() for name in ("x", *cell.states)}
-    expected |= {name: part.of(grads[part.packed]).numpy() for name, part in symbols_of(made)}
-    by_state = {name: w[0].detach().numpy() for name, w in zip(cell.states, finals, strict=True)}
-    start = {name: s[0].detach().numpy() for name, s in zip(cell.states, initial, strict=True)}
-    return printed_gradients(made, x[0].detach().numpy(), start, weights[0].numpy(), by_state), expected
+def both_ways(cell):
+    """Gradients from the text and from autograd."""
+    case = differentiate(cell, batch=1, time=4)
+    expected = {name: case.gradients[name][0].numpy() for name in ("x", *cell.states)}
+    expected |= {name: part.of(case.gradients[part.packed]).numpy() for name, part in symbols_of(case.cell)}
+    by_state = {name: w[0].numpy() for name, w in zip(cell.states, case.final, strict=True)}
+    start = {name: s[0].numpy() for name, s in zip(cell.states, case.state, strict=True)}
+    return printed_gradients(case.cell, case.x[0].numpy(), start, case.outputs[0].numpy(), by_state), expected
 
 
 PAGE = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "p"}
 MATHML_CORE = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "msub", "msup", "mfrac", "msqrt", "munder"}
 MATHML_CORE |= {"mtable", "mtr", "mtd"}
-
-
-class EveryOperationCell(Cell):
-    """Each operation with values of the step on both sides, fractions of fractions, squares and signs."""
-
-    states = ("h", "c")
-    a, b = Affine(), Affine()
-
-    def step(self, x, h, c):
-        a, b = tanh(self.a(x, h)), tanh(self.b(x, c))
-        positive = exp(a) + sqrt(b * b + 1) / 2
-        powers = positive**b + positive**2 + positive**0.5 + 2.0**a + a**3
-        chosen = where(a < b, maximum(a, 0.1 * b), minimum(a, -b)) + where(a <= 0, 0.5, relu(b) - abs(a))
-        h = tanh(log(powers) - softplus(-b) + chosen / positive - 1 / (positive / (a - 3)) / -2)
-        return h, minimum(maximum(c, h), 0.9) * 0.5 - h
-
-
-class TieCell(Cell):
-    """Values that are equal, and a gate that only a comparison reads."""
-
-    states = ("h",)
-    a, gate = Affine(), Affine()
-
-    def step(self, x, h):
-        a = self.a(x, h)
-        tie = maximum(a, a * 1.0) + 2 * minimum(a, a * 1.0)
-        return where(self.gate(x, h) > 0, tie * 0.1, h)
 
 
 class CollidingNamesCell(Cell):
