@@ -158,8 +158,8 @@ FAULTS = (
     Fault(
         "a new length is not checked",
         "tasks/runs.py",
-        "_, config = from_mapping(to_mapping(entry, config), source=None)  # checks the range",
-        "pass",
+        "checked(entry, replace(config, training=config.training.with_length(**length)))",
+        "replace(config, training=config.training.with_length(**length))",
         f"{RESUME} -k out_of_range",
     ),
     Fault(

@@ -14,7 +14,7 @@ import tyro
 
 from elman.cli.arguments import parse
 from elman.errors import OptionError
-from elman.tasks.configuration import LENGTHS, from_mapping, read_yaml, to_mapping
+from elman.tasks.configuration import LENGTHS, checked, from_mapping, read_yaml
 from elman.tasks.registry import TASKS, find_preset
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         entry, base = from_mapping(mapping, source=given, base=base)
     base = _unset(entry.config) if base is None else base
     arguments: Any = parse(_arguments(_without_length(base, rest)), rest, f"train {name}", pairs=True)
-    _, config = from_mapping(to_mapping(entry, arguments.flags), source=None)
+    config = checked(entry, arguments.flags)
     config = replace(config, data=_absolute(config.data))
     out = arguments.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
@@ -124,9 +124,11 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
 
 
 def _absolute(data: str) -> str:
-    """A path is kept absolute, so that the run can be used from any folder."""
+    """A path is kept absolute, so that the run can be used from any folder; a name that elman knows stays."""
+    from elman.data.catalogue import catalogue
+
     path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() and data not in {"digits", "mnist"} else data
+    return str(path.resolve()) if path.exists() and data not in catalogue() else data
 
 
 def _usage() -> str:

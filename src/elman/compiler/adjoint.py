@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from elman.compiler.graph import Graph, Node
+from elman.compiler.graph import Graph, Node, Nodes
 
 __all__ = ["Adjoint", "adjoint"]
 
@@ -76,24 +76,18 @@ def adjoint(graph: Graph) -> Adjoint:
 
 
 class _Builder:
-    """Collects the backward nodes; equal values get one node, and products with 0 and 1 are not written down."""
+    """Collects the backward nodes; equal values get one node, and products with 1 are not written down."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._nodes: list[Node] = []
-        self._known: dict[tuple[Node, str], int] = {}
+        self._nodes = Nodes()
         self._gradients: dict[int, int] = {}
         self._gates: dict[str, int] = {}
         self._diagonals: dict[str, int] = {}
 
     def node(self, op: str, *operands: int, name: str = "", value: float = 0.0) -> int:
         """Record a node, or find the equal one, and return its position."""
-        node = Node(op, operands, name, value)
-        key = (node, repr(value))  # 0.0 and -0.0 are equal, and differ
-        if key not in self._known:
-            self._known[key] = len(self._nodes)
-            self._nodes.append(node)
-        return self._known[key]
+        return self._nodes.position(Node(op, operands, name, value))
 
     def constant(self, value: float) -> int:
         """Record a number."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ARITY", "Graph", "Node"]
+__all__ = ["ARITY", "Graph", "Node", "Nodes"]
 
 #: The pointwise operations and the number of their operands.
 ARITY: Final[dict[str, int]] = {
@@ -52,6 +52,22 @@ class Node:
     operands: tuple[int, ...] = ()
     name: str = ""
     value: float = 0.0
+
+
+class Nodes(list[Node]):
+    """Nodes in the order of evaluation, while a graph is written down; equal ones are one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._positions: dict[tuple[Node, str], int] = {}
+
+    def position(self, node: Node) -> int:
+        """Return where a node stands; a new one is put last."""
+        key = (node, repr(node.value))  # 0.0 and -0.0 are equal, and differ
+        if key not in self._positions:
+            self._positions[key] = len(self)
+            self.append(node)
+        return self._positions[key]
 
 
 @dataclass(frozen=True, slots=True)

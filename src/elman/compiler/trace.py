@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from elman.compiler.graph import ARITY, Graph, Node
+from elman.compiler.graph import ARITY, Graph, Node, Nodes
 from elman.errors import TraceError, did_you_mean
 
 __all__ = ["Symbol", "trace"]
@@ -176,19 +176,16 @@ class _Tracer:
     """Collects the nodes of one step; equal values get one node."""
 
     def __init__(self, states: Sequence[str]) -> None:
-        self.nodes: list[Node] = []
+        self.nodes = Nodes()
         self.lines: list[str] = []
-        self._known: dict[tuple[Node, str], int] = {}
         self.x = self.record(Node("input", name="x"))
         self.states = [self.record(Node("state", name=name)) for name in states]
 
     def record(self, node: Node) -> Symbol:
-        key = (node, repr(node.value))  # 0.0 and -0.0 are equal, and differ
-        if key not in self._known:
-            self._known[key] = len(self.nodes)
-            self.nodes.append(node)
+        position = self.nodes.position(node)
+        if position == len(self.lines):  # a new one
             self.lines.append(_line_of_step())
-        return Symbol(self, self._known[key])
+        return Symbol(self, position)
 
     def pointwise(self, op: str, operands: Sequence[Any]) -> Symbol:
         indices = tuple(self._operand(operand) for operand in operands)

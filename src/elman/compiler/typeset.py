@@ -122,7 +122,7 @@ def _notes(derivation: Derivation) -> Iterator[tuple[str | Expression, ...]]:
         " of a state is its gradient; ",
         delta,
         " of a gate is that of its pre-activation, before the ",
-        ("non-linearity."),
+        "non-linearity.",
     )
     yield (
         "At t = T every gradient of step t + 1 is 0. A loss that also reads a final state adds to its ",

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from elman.errors import OptionError, describe, did_you_mean
 from elman.tasks.registry import TaskEntry, find_task
 
-__all__ = ["LENGTHS", "from_mapping", "read_yaml", "to_mapping"]
+__all__ = ["LENGTHS", "checked", "from_mapping", "read_yaml", "to_mapping"]
 
 LENGTHS = ("epochs", "samples", "steps")  #: the units in which the length of training is given
 _LARGEST = 1 << 20  # bytes
@@ -55,6 +55,15 @@ def from_mapping(mapping: Mapping[str, Any], *, source: str | None, base: Any = 
     except ValidationError as error:
         problems = [_problem(task.config, item, as_flag=source is None) for item in error.errors()]
         raise OptionError(" ".join(problems if source is None else [f"{source}:", *problems])) from None
+
+
+def checked(task: TaskEntry, config: Any) -> Any:
+    """Return a configuration made of flags, if all its values are in range.
+
+    Raises:
+        OptionError: some are not; one message names all of them by their flags.
+    """
+    return from_mapping(to_mapping(task, config), source=None)[1]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from elman.errors import OptionError, describe
 from elman.tasks.base import Task
-from elman.tasks.configuration import from_mapping, to_mapping
+from elman.tasks.configuration import checked, from_mapping, to_mapping
 from elman.tasks.registry import TaskEntry
 from elman.training import Reporter, RunDirectory, Summary, load_checkpoint, prepare, train
 
@@ -49,8 +49,7 @@ def resume_run(path: Path, **length: Any) -> tuple[RunDirectory, Task[Any]]:
     entry, config = _config_of(run)
     longer = any(value is not None for value in length.values())
     if longer:
-        config = replace(config, training=config.training.with_length(**length))
-        _, config = from_mapping(to_mapping(entry, config), source=None)  # checks the range
+        config = checked(entry, replace(config, training=config.training.with_length(**length)))
     prepare(config.training)
     task = entry.load().from_config(config)
     if longer:
@@ -70,13 +69,8 @@ def load_run(path: Path) -> tuple[type[Task[Any]], nn.Module]:
     Raises:
         CheckpointError: it is no run directory, or there is no checkpoint yet, or one that cannot be used.
     """
-    run = RunDirectory.open(path)
-    entry, config = _config_of(run)
-    checkpoint = load_checkpoint(run.checkpoint())
-    task = entry.load()
-    model = task.model_from(config, checkpoint.document.task)
-    checkpoint.restore_model(model)
-    return task, model.eval()
+    entry, _, model = _learned(path)
+    return entry.load(), model
 
 
 def open_run(path: Path, *, data: str | None = None) -> Task[Any]:
@@ -86,15 +80,11 @@ def open_run(path: Path, *, data: str | None = None) -> Task[Any]:
         CheckpointError: as `load_run`.
         DataError: the data cannot be used, or has other classes, features or another scale than the run's.
     """
-    run = RunDirectory.open(path)
-    entry, config = _config_of(run)
-    checkpoint = load_checkpoint(run.checkpoint())
+    entry, config, model = _learned(path)
     if data is not None:
         config = replace(config, data=data)
     task = entry.load().from_config(config)
-    model = task.model_from(config, checkpoint.document.task)
-    checkpoint.restore_model(model)
-    task.adopt(model.eval())
+    task.adopt(model)
     return task
 
 
@@ -109,6 +99,16 @@ def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) ->
     if metrics is None:
         raise OptionError(describe("--split", expected="a split that the data has", got=split))
     return {"task": task.name, "split": split, **metrics}
+
+
+def _learned(path: Path) -> tuple[TaskEntry, Any, nn.Module]:
+    """The task of a run, its configuration, and the model of its best checkpoint, or else the last."""
+    run = RunDirectory.open(path)
+    entry, config = _config_of(run)
+    checkpoint = load_checkpoint(run.checkpoint())
+    model = entry.load().model_from(config, checkpoint.document.task)
+    checkpoint.restore_model(model)
+    return entry, config, model.eval()
 
 
 def _config_of(run: RunDirectory) -> tuple[TaskEntry, Any]:
