@@ -1,0 +1,94 @@
+"""Choose what runs a cell over time: compiled code where it can, the reference elsewhere, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from elman.backends import autograd, operator, reference
+from elman.backends.llvm import recurrence
+from elman.backends.segments import Call, Operands
+from elman.backends.selection import BACKENDS, backend, fall_back, wanted
+from elman.compiler.graph import Graph
+
+__all__ = ["BACKENDS", "Choice", "backend", "choose", "unroll"]
+
+
+class Choice(NamedTuple):
+    """A backend, ``llvm`` or ``reference``, and why it is this one."""
+
+    name: str
+    reason: str
+
+
+_COMPILED: Final = Choice("llvm", "compiled code runs on this processor and type")
+_ASKED_FOR: Final = Choice("reference", "elman.backend('reference') asks for it")
+
+
+def choose(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> Choice:
+    """Return what `unroll` would take here, outside of `torch.compile`.
+
+    Example:
+        >>> from elman import LSTMCell
+        >>> cell, h = LSTMCell(3, 4), torch.zeros(2, 4)
+        >>> choose(cell.graph, dict(cell.named_parameters()), torch.ones(2, 5, 3, device="meta"), [h, h]).name
+        'reference'
+    """
+    if wanted() == "reference":
+        return _ASKED_FOR
+    reason = _refusal(graph, parameters, x, state)
+    return _COMPILED if reason is None else Choice("reference", reason)
+
+
+def unroll(
+    graph: Graph,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Sequence[Tensor],
+    *,
+    valid: Tensor | None = None,
+    reset: Tensor | None = None,
+    reverse: bool = False,
+    recompute: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a cell over all steps of a sequence, with the backend that `choose` names.
+
+    Args:
+        graph: the equations of a step.
+        parameters: packed, as `elman.Cell` says; those that the cell has.
+        x: ``(batch, time, input)``, finite also where it is not valid.
+        state: the initial states, each ``(batch, hidden)``.
+        valid: bool ``(batch, time)``: where false, a row keeps its states and its output is zero.
+        reset: bool ``(batch, time)``: where true, a row's sequence ends before this step and another begins from zero
+            states. False where not valid.
+        reverse: run from the last step to the first.
+        recompute: keep states about every √T steps for the backward pass, and run forward again between them.
+
+    Returns:
+        The outputs (first state of each step) ``(batch, time, hidden)``, and the states after the last step done.
+
+    Raises:
+        BackendError: inside ``elman.backend("llvm")``, if compiled code cannot run this.
+    """
+    call, operands = Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset)
+    if torch.compiler.is_compiling():
+        return operator.traced(call, operands)
+    choice = choose(graph, parameters, x, state)
+    if choice is _COMPILED:
+        return autograd.run(call, operands)
+    if choice is not _ASKED_FOR:
+        fall_back(choice.reason, log=x.is_cpu)
+    return reference.unroll(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+
+
+def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:
+    """Return why compiled code cannot run, or must not because torch's operations have to be seen."""
+    if reason := autograd.intercepted():
+        return reason
+    for tensor in (x, *parameters.values(), *state):
+        if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
+            return f"a {type(tensor).__name__} sees torch operations alone"
+    return recurrence.refusal(graph, parameters, x, state)

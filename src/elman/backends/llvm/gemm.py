@@ -1,0 +1,189 @@
+"""Matrix products in register tiles: one program for a type and a host, which all kernels call.
+
+Internal matrices lie in *lines*: a vector of neighbouring columns for each row, then the same columns of the next row:
+``(columns / lanes, rows, lanes)``. A tile of the product walks along one factor number by number (each broadcast to all
+lanes) and along the other vector by vector, with all its sums in registers; every sum runs over the inner dimension in
+order, whatever tile it falls into, so that its bits depend on neither the number of rows nor that of threads.
+
+Two kinds of tiles:
+
+- ``rows``: C = A B, a tile of ``rows × columns`` vectors; A row-major or in lines, B packed by panels.
+- ``columns``: C = Aᵀ B summed over rows, for weight gradients; A and B in lines.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+from llvmlite import ir
+
+from elman.backends.llvm import runtime
+from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Shape, Vector
+
+__all__ = ["COLUMNS_TILE", "ROWS_TILE", "call_tile", "write_tiles"]
+
+#: Names of the two functions, and what they are called with.
+ROWS_TILE: Final = "rows_tile"
+COLUMNS_TILE: Final = "columns_tile"
+
+#: m × n vectors; the inner dimension is ``blocks`` times as many as a vector has lanes, and ``rest``. Offsets count
+#: numbers: from a row of A to the next, from a block of A to the next, from a row of C to the next.
+_ROWS_ARGUMENTS: Final = {
+    "m": "int",
+    "n": "int",
+    "blocks": "int",
+    "rest": "int",
+    "a": "pointer",
+    "a_row": "int",
+    "a_block": "int",
+    "b": "pointer",
+    "c": "pointer",
+    "c_row": "int",
+    "accumulate": "int",
+}
+
+#: Half a line of columns of A (all, where that is less than four) times n vectors of B, over ``steps`` steps of
+#: ``rows`` rows each.
+_COLUMNS_ARGUMENTS: Final = {
+    "n": "int",
+    "steps": "int",
+    "rows": "int",
+    "a": "pointer",
+    "a_step": "int",
+    "b": "pointer",
+    "b_vector": "int",
+    "b_step": "int",
+    "c": "pointer",
+}
+
+
+def tile_height(shape: Shape) -> int:
+    """Return the rows of a ``columns`` tile: units of a gate whose weights' gradients one tile sums."""
+    return min(8, shape.lanes)
+
+
+def tile_width(shape: Shape) -> int:
+    """Return the vectors in a row of a ``columns`` tile."""
+    return shape.rows * shape.columns // tile_height(shape)
+
+
+def write_tiles(module: ir.Module, shape: Shape) -> None:
+    """Write both functions into a module."""
+    rows = {
+        (m, n): _rows_tile(module, shape, m, n)
+        for m in range(1, shape.rows + 1)
+        for n in range(1, shape.columns + 1)
+    }
+    code = Code(module, shape, ROWS_TILE, _ROWS_ARGUMENTS, public=True)
+    a = code.arguments
+    passed = [code.integer(v) if isinstance(v, Integer) else v.value for k, v in a.items() if k not in {"m", "n"}]
+    _switch(code, a["m"] * shape.columns + a["n"], {m * shape.columns + n: f for (m, n), f in rows.items()}, passed)
+    columns = {n: _columns_tile(module, shape, n) for n in range(1, tile_width(shape) + 1)}
+    code = Code(module, shape, COLUMNS_TILE, _COLUMNS_ARGUMENTS, public=True)
+    a = code.arguments
+    passed = [code.integer(v) if isinstance(v, Integer) else v.value for k, v in a.items() if k != "n"]
+    _switch(code, a["n"], columns, passed)
+
+
+def call_tile(code: Code, which: str, **arguments: Integer | Pointer | int) -> None:
+    """Call one of the two functions."""
+    names = _ROWS_ARGUMENTS if which == ROWS_TILE else _COLUMNS_ARGUMENTS
+    values = [v.value if isinstance(v := arguments[name], Pointer) else code.integer(v) for name in names]
+    function = code.module.globals.get(which)
+    if function is None:
+        kind = ir.FunctionType(ir.VoidType(), [INT if k == "int" else POINTER for k in names.values()])
+        function = ir.Function(code.module, kind, which)
+    code.builder.call(function, values)
+
+
+def _switch(code: Code, selector: Integer, cases: dict[int, ir.Function], arguments: list[ir.Value]) -> None:
+    """Call the function of a case."""
+    b = code.builder
+    end = b.append_basic_block("end")
+    switch = b.switch(selector.value, end)
+    for value, function in cases.items():
+        block = b.append_basic_block(f"case{value}")
+        switch.add_case(INT(value), block)
+        b.position_at_end(block)
+        b.call(function, arguments)
+        b.branch(end)
+    b.position_at_end(end)
+    code.finish()
+
+
+def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
+    """Write the tile of m rows and n vectors."""
+    arguments = {name: kind for name, kind in _ROWS_ARGUMENTS.items() if name not in {"m", "n"}}
+    code = Code(module, shape, f"rows_{m}_{n}", arguments)
+    a: Pointer = code.arguments["a"]
+    b: Pointer = code.arguments["b"]
+    c: Pointer = code.arguments["c"]
+    a_row, a_block, c_row = (code.arguments[name] for name in ("a_row", "a_block", "c_row"))
+    blocks, rest, lanes = code.arguments["blocks"], code.arguments["rest"], shape.lanes
+    places = [c + i * c_row + j * lanes for i in range(m) for j in range(n)]
+    first = code.arguments["accumulate"].differs(0)
+    sums = [_load_if(code, first, place) for place in places]
+
+    def walk(block: Integer, count: Integer | int, carried: list[Vector]) -> list[Vector]:
+        """Go through the numbers of one block of A."""
+        rows = [a + (block * a_block + i * a_row) for i in range(m)]
+        panel = b + block * (lanes * n * lanes)
+        with code.loop(0, count, carry=carried) as inner:
+            k = inner.index
+            line = [(panel + (k * (n * lanes) + j * lanes)).load() for j in range(n)]
+            after = list(inner.values)
+            for i in range(m):
+                number = (rows[i] + k).broadcast()
+                for j in range(n):
+                    after[i * n + j] = number.fma(line[j], after[i * n + j])
+            inner.values = after
+        return inner.values
+
+    with code.loop(0, blocks, carry=sums) as outer:
+        outer.values = walk(outer.index, lanes, outer.values)
+    sums = walk(blocks, rest, outer.values)
+    for place, total in zip(places, sums, strict=True):
+        place.store(total)
+    return code.finish()
+
+
+def _load_if(code: Code, condition: ir.Value, place: Pointer) -> Vector:
+    """Read a vector under a condition, else take zeros."""
+    mask = code.builder.select(
+        condition,
+        ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [1] * code.lanes),
+        ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), None),
+    )
+    return place.load(mask)
+
+
+def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
+    """Write the tile that sums over rows: some columns of A times n vectors of B."""
+    arguments = {name: kind for name, kind in _COLUMNS_ARGUMENTS.items() if name != "n"}
+    code = Code(module, shape, f"columns_{n}", arguments)
+    height, lanes = tile_height(shape), shape.lanes
+    a, b, c = (code.arguments[name] for name in "abc")
+    zeros = [code.constant(0.0)] * (height * n)
+    with code.loop(0, code.arguments["steps"], carry=zeros) as outer:
+        left = a + outer.index * code.arguments["a_step"]
+        right = b + outer.index * code.arguments["b_step"]
+        with code.loop(0, code.arguments["rows"], carry=outer.values) as inner:
+            row = inner.index * lanes
+            line = [(right + (j * code.arguments["b_vector"] + row)).load() for j in range(n)]
+            after = list(inner.values)
+            for i in range(height):
+                number = (left + (row + i)).broadcast()
+                for j in range(n):
+                    after[i * n + j] = number.fma(line[j], after[i * n + j])
+            inner.values = after
+        outer.values = inner.values
+    for k, total in enumerate(outer.values):
+        (c + k * lanes).store(total)
+    return code.finish()
+
+
+@functools.cache
+def tiles(size: int) -> runtime.Library:
+    """Return the compiled tiles for numbers of a size."""
+    return runtime.load("tiles", "", size, write_tiles, (ROWS_TILE, COLUMNS_TILE))

@@ -1,0 +1,414 @@
+"""What the forward and the backward kernel of a cell have in common.
+
+Matrices of a layer lie in lines, ``(units / lanes, rows, lanes)``; the number of rows between neighbouring lines is made
+odd, so that lines do not fall on the same sets of the cache. A thread owns a range of rows and a range of units: as
+long as it owns all units of its rows, it runs through all steps without waiting for anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llvmlite import ir
+
+from elman.backends.llvm.functions import POINTWISE, power
+from elman.backends.llvm.gemm import ROWS_TILE, call_tile
+from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Shape, Vector
+from elman.compiler.graph import Node
+from elman.compiler.plan import Phase, Plan
+
+__all__ = ["Factor", "Kernel", "Panels", "Tile", "evaluate"]
+
+_THREAD: Final = {"numbers": "pointer", "thread": "int", "threads": "int"}
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """How the weights of a product are packed: blocks of ``units`` vectors of units, ``gates`` vectors for each.
+
+    A block lies number by number of the inner dimension, all its vectors side by side; one that is wider than a tile is
+    cut into several.
+    """
+
+    gates: int
+    units: int
+    columns: int
+
+    @classmethod
+    def of(cls, gates: int, widest: int, shape: Shape) -> Panels:
+        """Return the panels of a product in a phase whose widest product has so many gates."""
+        return cls(gates, max(1, shape.columns // widest), shape.columns)
+
+    @property
+    def cuts(self) -> list[tuple[int, int]]:
+        """First vector and number of vectors of each tile of a block of one vector of units."""
+        count = -(-self.gates // self.columns)
+        edges = [self.gates * k // count for k in range(count + 1)]
+        return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """The left factor of a product: rows of numbers, and how far it is from one row, and one block, to the next."""
+
+    start: Pointer
+    row: Integer | int
+    block: Integer | int
+    blocks: Integer | int
+    rest: Integer | int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile while it is written: rows, and vectors of units, that it covers."""
+
+    row: Integer
+    rows: Integer
+    vector: Integer
+    vectors: Integer
+
+
+class Kernel(Code):
+    """Writes a kernel: a function of a block of numbers, named by ``fields``, the thread and the number of threads."""
+
+    def __init__(self, module: ir.Module, shape: Shape, plan: Plan, name: str, fields: Sequence[str]) -> None:
+        super().__init__(module, shape, name, _THREAD, public=True)
+        self.plan = plan
+        self.fields = tuple(fields)
+        self._loaded: dict[str, ir.Value] = {}
+        self._barriers = self._slot(INT)
+        self.builder.store(INT(0), self._barriers)
+        self.thread: Integer = self.arguments["thread"]
+        self.threads: Integer = self.arguments["threads"]
+        self._control = self._flush_denormals()
+        # A team can be smaller than asked for; then its threads share the units of all rows.
+        asked, parts = self["threads"], self["row_parts"]
+        self.row_parts = self.choose(self.threads.equals(asked), parts, 1)
+        self.unit_parts = self.threads // self.row_parts
+        row_part, unit_part = self.thread // self.unit_parts, self.thread % self.unit_parts
+        self.row_part = row_part
+        batch, vectors = self["batch"], self["vectors"]
+        self.first_row, self.last_row = batch * row_part // self.row_parts, batch * (row_part + 1) // self.row_parts
+        self.first_vector = vectors * unit_part // self.unit_parts
+        self.last_vector = vectors * (unit_part + 1) // self.unit_parts
+
+    # the block of numbers
+
+    def __getitem__(self, field: str) -> Integer:
+        """Read a number of the block."""
+        return Integer(self, self._load(field))
+
+    def pointer(self, field: str) -> Pointer:
+        """Read an address of the block."""
+        if f"*{field}" not in self._loaded:
+            value = self._load(field)
+            with self.builder.goto_entry_block():
+                self._loaded[f"*{field}"] = self.builder.inttoptr(value, POINTER)
+        return Pointer(self, self._loaded[f"*{field}"])
+
+    def given(self, field: str) -> ir.Value:
+        """Tell whether an address was given."""
+        return self[field].differs(0)
+
+    def _load(self, field: str) -> ir.Value:
+        if field not in self._loaded:
+            with self.builder.goto_entry_block():
+                b = self.builder
+                place = b.gep(self.arguments["numbers"].value, [INT(self.fields.index(field))], source_etype=INT)
+                self._loaded[field] = b.load(place, typ=INT)
+        return self._loaded[field]
+
+    def _slot(self, kind: ir.Type) -> ir.Value:
+        with self.builder.goto_entry_block():
+            return self.builder.alloca(kind)
+
+    # geometry
+
+    @property
+    def line(self) -> Integer:
+        """Numbers from a line to the next, of a matrix with a row for each row of the batch."""
+        return self["rows"] * self.lanes
+
+    @property
+    def matrix(self) -> Integer:
+        """Numbers of a matrix ``(batch, hidden)`` in lines."""
+        return self["vectors"] * self.line
+
+    def in_lines(self, row: Integer, vector: Integer) -> Integer:
+        """Return where a row's vector lies in a matrix in lines."""
+        return vector * self.line + row * self.lanes
+
+    def units_mask(self, vector: Integer) -> ir.Value:
+        """Return the mask of those lanes of a vector that are units."""
+        return self.mask(self["hidden"] - vector * self.lanes)
+
+    # threads
+
+    def barrier(self) -> None:
+        """Wait until all threads are here."""
+        with self.when(self.threads > 1):
+            b = self.builder
+            counter = self.pointer("barrier").value
+            passed = b.add(b.load(self._barriers, typ=INT), INT(1))
+            b.store(passed, self._barriers)
+            goal = b.mul(passed, self.threads.value)
+            b.atomic_rmw("add", counter, INT(1), "acq_rel")
+            self._wait(counter, goal)
+
+    def _wait(self, counter: ir.Value, goal: ir.Value) -> None:
+        """Spin, and after a while let others run."""
+        b = self.builder
+        before = b.block
+        spin, patience, give, end = (b.append_basic_block(name) for name in ("spin", "patience", "yield", "through"))
+        b.branch(spin)
+        b.position_at_end(spin)
+        turn = b.phi(INT)
+        turn.add_incoming(INT(0), before)
+        there = b.load_atomic(counter, "acquire", 8, typ=INT)
+        b.cbranch(b.icmp_signed(">=", there, goal), end, patience)
+        b.position_at_end(patience)
+        after = b.add(turn, INT(1))
+        turn.add_incoming(after, patience)
+        turn.add_incoming(after, give)
+        b.cbranch(b.icmp_signed("<", turn, INT(4000)), spin, give)
+        b.position_at_end(give)
+        kind = ir.FunctionType(ir.IntType(32), [])
+        b.call(b.inttoptr(self["sched_yield"].value, kind.as_pointer()), [])
+        b.branch(spin)
+        b.position_at_end(end)
+
+    def step_barrier(self) -> None:
+        """Wait for the others where a thread does not own all units of its rows."""
+        with self.when(self.unit_parts > 1):
+            self.barrier()
+
+    @contextmanager
+    def shared(self, count: Integer) -> Iterator[Integer]:
+        """Write a loop whose rounds all threads share."""
+        with self.loop(count * self.thread // self.threads, count * (self.thread + 1) // self.threads) as loop:
+            yield loop.index
+
+    @contextmanager
+    def tiles(self, units: int) -> Iterator[Tile]:
+        """Write a loop over the tiles of this thread: blocks of vectors of units, and in each all rows."""
+        with self.loop(self.first_vector, self.last_vector, units) as blocks:
+            vector = blocks.index
+            vectors = (self.last_vector - vector).minimum(units)
+            with self.row_tiles(self.first_row, self.last_row) as (row, rows):
+                yield Tile(row, rows, vector, vectors)
+
+    @contextmanager
+    def row_tiles(self, first: Integer | int, last: Integer) -> Iterator[tuple[Integer, Integer]]:
+        """Write a loop over tiles of about equal height."""
+        rows = last - first
+        count = (rows + (self.shape.rows - 1)) // self.shape.rows
+        with self.loop(0, count) as loop:
+            row = rows * loop.index // count
+            yield row + first, rows * (loop.index + 1) // count - row
+
+    # products
+
+    def packed(self, panels: Panels, start: Pointer, inner: Integer, vector: Integer) -> Pointer:
+        """Return where the block that begins with a vector of units lies in packed weights."""
+        return start + inner * (vector * (panels.gates * self.lanes))
+
+    def multiply(
+        self, tile: Tile, panels: Panels, factors: Sequence[Factor], weights: Pointer, result: Pointer
+    ) -> None:
+        """Write the product of a tile: ``result[row, gate · vectors + vector]``; several factors are summed."""
+        width = panels.gates * panels.units * self.lanes
+        inner: Integer | int = 0
+        whole: Integer | int = 0
+        for factor in factors:
+            whole = factor.blocks * self.lanes + factor.rest + whole
+        for k, factor in enumerate(factors):
+            cuts = panels.cuts if panels.units == 1 else [(0, tile.vectors * panels.gates)]
+            for start, count in cuts:
+                call_tile(
+                    self,
+                    ROWS_TILE,
+                    m=tile.rows,
+                    n=count,
+                    blocks=factor.blocks,
+                    rest=factor.rest,
+                    a=factor.start,
+                    a_row=factor.row,
+                    a_block=factor.block,
+                    b=weights + (whole * (start * self.lanes) + inner * (count * self.lanes)),
+                    c=result + start * self.lanes,
+                    c_row=width,
+                    accumulate=int(k > 0),
+                )
+            inner = factor.blocks * self.lanes + factor.rest + inner
+
+    def pack_transposed(self, panels: Panels, blocks: Sequence[int], source: Pointer, inner: Integer, to: Pointer) -> None:
+        """Write the packing of weights ``(gates · hidden, inner)`` for a product with their transpose.
+
+        ``blocks`` are the positions of the gates' blocks. Threads that own the same units share the work.
+        """
+        hidden, lanes = self["hidden"], self.lanes
+        with self.loop(self.first_vector, self.last_vector, panels.units) as loop:
+            first = loop.index
+            vectors = (self.last_vector - first).minimum(panels.units)
+            place = self.packed(panels, to, inner, first)
+            mine = ((first - self.first_vector) // panels.units % self.row_parts).equals(self.row_part)
+            with self.when(mine), self.loop(0, vectors) as each:
+                for position, block in enumerate(blocks):
+                    if panels.units == 1:
+                        start, count = next(cut for cut in reversed(panels.cuts) if cut[0] <= position)
+                        column = place + (inner * (start * lanes) + (position - start) * lanes)
+                        width: Integer | int = count * lanes
+                    else:
+                        column = place + (vectors * position + each.index) * lanes
+                        width = vectors * (panels.gates * lanes)
+                    unit = (first + each.index) * lanes
+                    self._transpose(source + (hidden * block + unit) * inner, inner, hidden - unit, column, width)
+
+    def _transpose(self, source: Pointer, inner: Integer, units: Integer, to: Pointer, width: Integer | int) -> None:
+        """Copy rows of numbers to columns; those that are no units become zeros."""
+        block = 16
+        with self.loop(0, inner, block) as outer, self.loop(0, self.lanes) as lane:
+            last = (outer.index + block).minimum(inner)
+            inside = lane.index < units
+            with self.builder.if_else(inside) as (then, otherwise):
+                with then, self.loop(outer.index, last) as k:
+                    number = (source + (lane.index * inner + k.index)).load_number()
+                    (to + (k.index * width + lane.index)).store_number(number)
+                with otherwise, self.loop(outer.index, last) as k:
+                    (to + (k.index * width + lane.index)).store_number(ir.Constant(self.real, 0.0))
+
+    def pack_lines(self, source: Pointer, count: int, to: Pointer) -> None:
+        """Write the copy of ``(count, hidden)`` to whole vectors; lanes beyond the units become zeros."""
+        for k in range(count):
+            with self.loop(0, self["vectors"]) as loop:
+                vector = loop.index
+                place = source + (self["hidden"] * k + vector * self.lanes)
+                (to + (self["vectors"] * k + vector) * self.lanes).store(place.load(self.units_mask(vector)))
+
+    # rows and vectors
+
+    @contextmanager
+    def each_vector(self, tile: Tile) -> Iterator[tuple[Integer, Integer]]:
+        """Write a loop over the vectors of a tile: its number in the tile, and among all."""
+        with self.loop(0, tile.vectors) as loop:
+            yield loop.index, tile.vector + loop.index
+
+    def each_row(self, tile: Tile, body: Callable[[list[Integer]], None], together: int = 2) -> None:
+        """Write a loop over the rows of a tile, some of them side by side to keep the processor busy."""
+        pairs = tile.rows // together * together
+        with self.loop(0, pairs, together) as loop:
+            body([loop.index + k for k in range(together)])
+        with self.loop(pairs, tile.rows) as loop:
+            body([loop.index])
+
+    def where_marked(self, step: Integer, bit: int, tile: Tile, body: Callable[[Integer], None]) -> None:
+        """Write code for the rows of a tile whose flag of this step has a bit set."""
+        with self.when(self.given("flags")), self.loop(tile.row, tile.row + tile.rows) as loop:
+            b = self.builder
+            index = step * self["batch"] + loop.index
+            place = b.gep(self.pointer("flags").value, [index.value], source_etype=INT)
+            marked = b.and_(b.load(place, typ=INT), INT(bit))
+            with self.when(b.icmp_signed("!=", marked, INT(0))):
+                body(loop.index)
+
+    def weights(self, name: str, vector: Integer) -> Vector:
+        """Read the weights of a diagonal."""
+        position = self.plan.graph.diagonals.index(name)
+        return (self.pointer("diagonals") + (self["vectors"] * position + vector) * self.lanes).load()
+
+    def as_numbers(self, value: Any) -> Vector:
+        """Return a value as it is written to memory: the outcome of a comparison as 1 or 0."""
+        return value if isinstance(value, Vector) else self.choose(value, self.constant(1.0), 0.0)
+
+    def as_value(self, node: Node, numbers: Vector) -> Any:
+        """Return a node's value as it was before it was written to memory."""
+        return numbers.compare("!=", 0.0) if node.op in {"less", "less_equal"} else numbers
+
+    # beginning and end
+
+    def _flush_denormals(self) -> ir.Value:
+        """Take numbers too small to be normal for zeros; arithmetic with them is slower by a hundred times."""
+        b, void = self.builder, ir.VoidType()
+        if self.module.triple.startswith("x86"):
+            saved, changed = self._slot(ir.IntType(32)), self._slot(ir.IntType(32))
+            self._control_function("llvm.x86.sse.stmxcsr", void, [saved])
+            b.store(b.or_(b.load(saved, typ=ir.IntType(32)), ir.IntType(32)(0x8040)), changed)
+            self._control_function("llvm.x86.sse.ldmxcsr", void, [changed])
+            return saved
+        saved = self._control_function("llvm.aarch64.get.fpcr", INT, [])
+        self._control_function("llvm.aarch64.set.fpcr", void, [b.or_(saved, INT(1 << 24))])
+        return saved
+
+    def _control_function(self, name: str, returns: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
+        kind = ir.FunctionType(returns, [argument.type for argument in arguments])
+        known = self.module.globals.get(name)
+        return self.builder.call(known if known is not None else ir.Function(self.module, kind, name), arguments)
+
+    def finish(self) -> ir.Function:
+        """End the kernel; denormals are again what they were to the thread."""
+        x86 = self.module.triple.startswith("x86")
+        name = "llvm.x86.sse.ldmxcsr" if x86 else "llvm.aarch64.set.fpcr"
+        self._control_function(name, ir.VoidType(), [self._control])
+        return super().finish()
+
+
+def evaluate(
+    code: Kernel,
+    nodes: Sequence[Node],
+    positions: Sequence[int],
+    leaf: Callable[[int], list[Any] | None],
+    weight: Callable[[str], Vector],
+    memory: dict[int, list[Any]],
+) -> dict[int, list[Any]]:
+    """Write the evaluation of some nodes, for several rows side by side, operation by operation.
+
+    Args:
+        code: where to.
+        nodes: a graph.
+        positions: what is asked for.
+        leaf: gives a node's value for each row, or None where it is an operation on others.
+        weight: gives the weights of a diagonal.
+        memory: values that are written already.
+    """
+
+    def value(position: int) -> list[Any]:
+        if position not in memory:
+            known = leaf(position)
+            memory[position] = operation(nodes[position]) if known is None else known
+        return memory[position]
+
+    def operation(node: Node) -> list[Any]:
+        rows = list(zip(*map(value, node.operands), strict=True))
+        if node.op == "diagonal":
+            return [operand * weight(node.name) for (operand,) in rows]
+        if node.op == "power":
+            exponent = nodes[node.operands[1]]
+            number = exponent.value if exponent.op == "constant" else None
+            return [power(code, a, b, number) for a, b in rows]
+        return [POINTWISE[node.op](code, operands) for operands in rows]
+
+    return {position: value(position) for position in positions}
+
+
+def widest(phase: Phase) -> int:
+    """Return the gates of the widest product of a phase."""
+    return max((len(product.gates) for product in phase.products), default=1)
+
+
+def write_shared(module: ir.Module, name: str, fields: Sequence[str]) -> None:
+    """Write the function that every thread of an OpenMP team enters: it asks who it is, and runs the kernel."""
+    kind = ir.FunctionType(ir.VoidType(), [POINTER])
+    function = ir.Function(module, kind, f"{name}_shared")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    ask = ir.FunctionType(ir.IntType(32), [])
+
+    def asked(field: str) -> ir.Value:
+        place = builder.gep(function.args[0], [INT(fields.index(field))], source_etype=INT)
+        address = builder.inttoptr(builder.load(place, typ=INT), ask.as_pointer())
+        return builder.zext(builder.call(address, []), INT)
+
+    builder.call(module.globals[name], [function.args[0], asked("omp_get_thread_num"), asked("omp_get_num_threads")])
+    builder.ret_void()

@@ -1,0 +1,185 @@
+"""Compiled code on plain tensors: over all steps at once or, to save memory, in segments of time.
+
+With ``recompute`` the steps are cut into about √T segments of about √T steps. The forward pass keeps the states between
+segments alone; the backward pass runs a segment forward again, keeping what its steps need, goes back through it, and
+forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from elman.backends.llvm import recurrence
+from elman.backends.llvm.recurrence import Run
+from elman.compiler.graph import Graph
+
+__all__ = ["Call", "Operands", "backward", "forward", "segments"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a run is apart from its numbers."""
+
+    graph: Graph
+    reverse: bool = False
+    recompute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The numbers of a run, as `elman.backends.reference.unroll` takes them."""
+
+    parameters: Mapping[str, Tensor]
+    x: Tensor
+    state: Sequence[Tensor]
+    valid: Tensor | None = None
+    reset: Tensor | None = None
+
+
+def segments(time: int, *, reverse: bool) -> list[slice]:
+    """Cut steps into segments of ⌈√time⌉, in the order of the run.
+
+    Example:
+        >>> segments(7, reverse=True)
+        [slice(6, 7, None), slice(3, 6, None), slice(0, 3, None)]
+    """
+    length = isqrt(time - 1) + 1
+    cuts = [slice(start, min(start + length, time)) for start in range(0, time, length)]
+    return cuts[::-1] if reverse else cuts
+
+
+def forward(call: Call, operands: Operands, *, keep: bool) -> Run:
+    """Run over all steps.
+
+    Args:
+        call: what to run.
+        operands: on what.
+        keep: also return in ``Run.kept`` what `backward` needs; with ``recompute`` these are the states before each
+            segment but the first, ``(segments - 1, states, batch, hidden)``.
+    """
+    if not call.recompute:
+        return _forward(call, operands, keep=keep)
+    batch, time, _ = operands.x.shape
+    state = tuple(operands.state)
+    outputs = operands.x.new_empty(batch, time, state[0].shape[1])
+    borders: list[Tensor] = []
+    for k, steps in enumerate(segments(time, reverse=call.reverse)):
+        if k:
+            state = _across(call, operands, steps, state)
+            borders += [torch.stack(state)] if keep else []
+        run = _forward(call, _part(operands, steps, state), keep=False)
+        outputs[:, steps], state = run.outputs, run.states
+    empty = outputs.new_empty(0, len(state), *state[0].shape)
+    return Run(outputs, state, torch.stack(borders) if borders else empty if keep else None)
+
+
+def backward(
+    call: Call,
+    operands: Operands,
+    outputs: Tensor | None,
+    kept: Tensor | None,
+    gradients: Sequence[Tensor | None],
+    wanted: Collection[str],
+) -> dict[str, Tensor]:
+    """Go back through all steps.
+
+    Args:
+        call: what was run.
+        operands: on what.
+        outputs: what came out, ``(batch, time, hidden)``.
+        kept: what `forward` kept; where one of these two is None, it runs again.
+        gradients: of the outputs and of each final state; None where a loss does not depend on them.
+        wanted: the names of the gradients to return: ``x``, those of the parameters, ``state:<name>``.
+    """
+    if outputs is None or kept is None:
+        outputs, _, kept = forward(call, operands, keep=True)
+    if call.recompute:
+        return _backward_in_segments(call, operands, kept, gradients, wanted)
+    return _backward(call, operands, outputs, kept, gradients, wanted)
+
+
+def _backward_in_segments(
+    call: Call,
+    operands: Operands,
+    borders: Tensor | None,
+    gradients: Sequence[Tensor | None],
+    wanted: Collection[str],
+) -> dict[str, Tensor]:
+    """Run each segment forward and back, the last one first."""
+    assert borders is not None  # `forward` keeps them
+    names = [f"state:{name}" for name in call.graph.states]
+    grad_outputs, *carried = gradients
+    total: dict[str, Tensor] = {"x": torch.empty_like(operands.x)} if "x" in wanted else {}
+    cuts = segments(operands.x.shape[1], reverse=call.reverse)
+    for k, steps in reversed(list(enumerate(cuts))):
+        part = _part(operands, steps, tuple(borders[k - 1]) if k else operands.state)
+        run = _forward(call, part, keep=True)
+        here = None if grad_outputs is None else grad_outputs[:, steps]
+        asked = {*wanted, *names} if k else wanted
+        found = _backward(call, part, run.outputs, run.kept, [here, *carried], asked)
+        if k:
+            carried = list(_across(call, operands, steps, [found.pop(name) for name in names]))
+        if "x" in found:
+            total["x"][:, steps] = found.pop("x")
+        for name, gradient in found.items():
+            total[name] = total[name].add_(gradient) if name in total else gradient
+    return total
+
+
+def _across(call: Call, operands: Operands, steps: slice, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Bring states, or their gradients, over the border at which a segment is entered.
+
+    The reset before step t is met by who comes from the right when step t is done: at the border of two segments it
+    belongs to neither. Who comes from the left meets it inside the segment that begins with t.
+    """
+    if operands.reset is None or not call.reverse:
+        return tuple(states)
+    fresh = operands.reset[:, steps.stop, None]
+    return tuple(state.masked_fill(fresh, 0.0) for state in states)
+
+
+def _part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
+    valid, reset = (None if mask is None else mask[:, steps] for mask in (operands.valid, operands.reset))
+    return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset)
+
+
+def _forward(call: Call, operands: Operands, *, keep: bool) -> Run:
+    return recurrence.forward(
+        call.graph,
+        operands.parameters,
+        operands.x,
+        operands.state,
+        valid=operands.valid,
+        reset=operands.reset,
+        reverse=call.reverse,
+        keep=keep,
+    )
+
+
+def _backward(
+    call: Call,
+    operands: Operands,
+    outputs: Tensor,
+    kept: Tensor | None,
+    gradients: Sequence[Tensor | None],
+    wanted: Collection[str],
+) -> dict[str, Tensor]:
+    return recurrence.backward(
+        call.graph,
+        operands.parameters,
+        operands.x,
+        operands.state,
+        outputs,
+        kept,
+        valid=operands.valid,
+        reset=operands.reset,
+        reverse=call.reverse,
+        grad_outputs=gradients[0],
+        grad_states=gradients[1:],
+        wanted=wanted,
+    )
