@@ -6,6 +6,7 @@
     ├── OptionError         a constructor argument, a flag or a configuration value      (also ValueError)
     ├── ShapeError          a tensor of the wrong shape, dtype or device                 (also ValueError)
     ├── TraceError          a cell's step that cannot be read as equations               (also TypeError)
+    ├── BackendError        a backend that cannot run what it is asked to run            (also RuntimeError)
     ├── DataError           a file from outside that is not what it should be            (also ValueError)
     ├── DownloadError       a file that could not be had from any mirror
     ├── CheckpointError     a run directory or checkpoint that cannot be written or used
@@ -22,6 +23,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BackendError",
     "CheckpointError",
     "DataError",
     "DivergenceError",
@@ -50,6 +52,10 @@ class ShapeError(ElmanError, ValueError):
 
 class TraceError(ElmanError, TypeError):
     """The step of a cell cannot be read as equations."""
+
+
+class BackendError(ElmanError, RuntimeError):
+    """A backend cannot run what it is asked to run."""
 
 
 class DataError(ElmanError, ValueError):

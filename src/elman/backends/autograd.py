@@ -8,7 +8,7 @@ Under `torch.func` nothing is kept between the passes, so that `vmap` can stack 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from elman.backends.selection import fall_back
 __all__ = [
     "PACKED",
     "Request",
+    "by_name",
     "differentiate",
     "differentiate_twice",
     "flat",
@@ -39,24 +40,33 @@ PACKED: Final = ("weight_x", "weight_h", "bias", "diagonal")
 _FIRST_STATE: Final = 1 + len(PACKED) + 2  # among the operands side by side: x, the parameters, valid, reset, states
 
 
+def watched(parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> bool:
+    """Tell whether torch wants to know how to differentiate or map a run."""
+    return torch._C._are_functorch_transforms_active() or requires_grad(parameters, x, state)
+
+
+def requires_grad(parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> bool:
+    """Tell whether a gradient is asked for."""
+    return torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensors in ((x,), parameters.values(), state) for tensor in tensors
+    )
+
+
 def run(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the outputs and the final states, with whatever derivatives torch asks for."""
-    if torch._C._are_functorch_transforms_active():
-        outputs, *final = _Transformed.apply(call, *flat(operands))
-        return outputs, tuple(final)
-    if torch.is_grad_enabled() and requires_grad(operands):
-        outputs, *final = _Recorded.apply(call, *flat(operands))
-        return outputs, tuple(final)
-    outputs, final, _ = segments.forward(call, operands, keep=False)
-    return outputs, final
+    function = _Transformed if torch._C._are_functorch_transforms_active() else _Recorded
+    outputs, *final = function.apply(call, *flat(operands))  # type: ignore[no-untyped-call]
+    return outputs, tuple(final)
 
 
-def intercepted() -> str | None:
+def intercepted(*gradients: Tensor | None) -> str | None:
     """Return what goes on around torch's operations that must see each of them, None where nothing does."""
     if forward_ad._current_level >= 0:
         return "derivatives are taken in forward mode"
     if torch._C._len_torch_dispatch_stack():
         return "a TorchDispatchMode is on"
+    if any(gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient) for gradient in gradients):
+        return "gradients are batched with is_grads_batched=True"
     return None
 
 
@@ -76,13 +86,6 @@ def run_reference(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor,
         reset=operands.reset,
         reverse=call.reverse,
     )
-
-
-def requires_grad(operands: Operands) -> bool:
-    """Tell whether a gradient is asked for."""
-    if operands.x.requires_grad:
-        return True
-    return any(p.requires_grad for p in operands.parameters.values()) or any(s.requires_grad for s in operands.state)
 
 
 def flat(operands: Operands) -> tuple[Tensor | None, ...]:
@@ -172,8 +175,12 @@ class _Backward(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        found = differentiate_twice(ctx.request, ctx.saved_tensors, gradients, ctx.needs_input_grad[3:])
-        return None, None, None, *found
+        request, tensors = ctx.request, ctx.saved_tensors
+        incoming, operands = tensors[: request.incoming], operands_of(*tensors[request.incoming :])
+        every = (*(f"gradient:{k}" for k in range(request.incoming)), *names(request.call))
+        needed = [name for name, asked in zip(every, ctx.needs_input_grad[3:], strict=True) if asked]
+        found = differentiate_twice(request, operands, incoming, gradients, needed)
+        return None, None, None, *(found.get(name) for name in every)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, request: Request, outputs: Any, kept: Any, *tensors: Any) -> Any:
@@ -194,7 +201,7 @@ def _gradients(
     if all(gradient is None for gradient in gradients):
         return (None,) * len(every)
     wanted = tuple(name for name, needed in zip(every, ctx.needs_input_grad[1:], strict=True) if needed)
-    if reason := intercepted():
+    if reason := intercepted(*gradients):
         fall_back(reason)
         found = dict(zip(wanted, differentiate(call, operands_of(*operands), gradients, wanted), strict=True))
     elif torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
@@ -209,46 +216,60 @@ def differentiate(
     call: Call, operands: Operands, gradients: Sequence[Tensor | None], wanted: Sequence[str]
 ) -> tuple[Tensor, ...]:
     """Return gradients by the reference backend, in torch operations that can be differentiated in turn."""
-    states = [f"state:{name}" for name in call.graph.states]
-    given = {"x": operands.x, **operands.parameters, **dict(zip(states, operands.state, strict=True))}
+    given = by_name(call, operands)
 
     def run(*values: Tensor) -> tuple[Tensor, ...]:
-        every = {**given, **dict(zip(wanted, values, strict=True))}
-        parameters, state = {name: every[name] for name in operands.parameters}, [every[name] for name in states]
-        outputs, final = run_reference(call, replace(operands, x=every["x"], parameters=parameters, state=state))
+        outputs, final = run_reference(call, _exchanged(call, operands, dict(zip(wanted, values, strict=True))))
         return outputs, *final
 
     results, pull = torch.func.vjp(run, *(given[name] for name in wanted))
     pairs = zip(results, gradients, strict=True)
-    return pull(tuple(torch.zeros_like(result) if gradient is None else gradient for result, gradient in pairs))
+    found = pull(tuple(torch.zeros_like(result) if gradient is None else gradient for result, gradient in pairs))
+    return tuple(found)
 
 
 def differentiate_twice(
-    request: Request, tensors: Sequence[Any], gradients: Sequence[Tensor], needed: Sequence[bool]
-) -> list[Tensor | None]:
+    request: Request,
+    operands: Operands,
+    gradients: Sequence[Tensor | None],
+    second: Sequence[Tensor],
+    needed: Sequence[str],
+) -> dict[str, Tensor]:
     """Return the gradients of what `differentiate` returns.
 
     Args:
         request: what was wanted of it.
-        tensors: the gradients that came in, and the operands side by side.
-        gradients: of each of its results.
-        needed: for which of the tensors.
+        operands: of the run.
+        gradients: that came in, of the outputs and of each final state.
+        second: the gradients of its results.
+        needed: which to return: ``gradient:<k>`` for the k-th that came in, and the names of operands.
     """
     fall_back("second derivatives are taken")
-    places = [k for k, wanted in enumerate(needed) if wanted]
+    incoming = [f"gradient:{k}" for k in range(request.incoming)]
+    given = {**by_name(request.call, operands), **dict(zip(incoming, gradients, strict=True))}
 
     def first(*values: Tensor) -> tuple[Tensor, ...]:
-        every = list(tensors)
-        for k, value in zip(places, values, strict=True):
-            every[k] = value
-        incoming, operands = every[: request.incoming], every[request.incoming :]
-        return differentiate(request.call, operands_of(*operands), incoming, request.wanted)
+        new = dict(zip(needed, values, strict=True))
+        exchanged = _exchanged(request.call, operands, new)
+        return differentiate(request.call, exchanged, [new.get(k, given[k]) for k in incoming], request.wanted)
 
-    _, pull = torch.func.vjp(first, *(tensors[k] for k in places))
-    found: list[Tensor | None] = [None] * len(tensors)
-    for k, gradient in zip(places, pull(tuple(gradients)), strict=True):
-        found[k] = gradient
-    return found
+    _, pull = torch.func.vjp(first, *(given[name] for name in needed))
+    return dict(zip(needed, pull(tuple(second)), strict=True))
+
+
+def by_name(call: Call, operands: Operands) -> dict[str, Tensor]:
+    """Return the operands that have gradients, by the names of these."""
+    states = (f"state:{name}" for name in call.graph.states)
+    return {"x": operands.x, **operands.parameters, **dict(zip(states, operands.state, strict=True))}
+
+
+def _exchanged(call: Call, operands: Operands, new: Mapping[str, Tensor]) -> Operands:
+    """Put other numbers in the places of some operands, by name."""
+    every = {**by_name(call, operands), **new}
+    parameters = {name: every[name] for name in operands.parameters}
+    return replace(
+        operands, x=every["x"], parameters=parameters, state=[every[f"state:{s}"] for s in call.graph.states]
+    )
 
 
 def _one_by_one(

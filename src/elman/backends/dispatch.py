@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from elman.backends import autograd, operator, reference
+from elman.backends.call import Call, Operands
 from elman.backends.llvm import recurrence
-from elman.backends.segments import Call, Operands
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
 from elman.compiler.graph import Graph
 
@@ -73,15 +73,17 @@ def unroll(
     Raises:
         BackendError: inside ``elman.backend("llvm")``, if compiled code cannot run this.
     """
-    call, operands = Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset)
     if torch.compiler.is_compiling():
-        return operator.traced(call, operands)
+        return operator.traced(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
     choice = choose(graph, parameters, x, state)
-    if choice is _COMPILED:
-        return autograd.run(call, operands)
-    if choice is not _ASKED_FOR:
-        fall_back(choice.reason, log=x.is_cpu)
-    return reference.unroll(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+    if choice is not _COMPILED:
+        if choice is not _ASKED_FOR:
+            fall_back(choice.reason, log=x.is_cpu)
+        return reference.unroll(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+    if autograd.watched(parameters, x, state):
+        return autograd.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
+    outputs, final, _ = recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+    return outputs, final
 
 
 def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:
@@ -90,5 +92,5 @@ def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: S
         return reason
     for tensor in (x, *parameters.values(), *state):
         if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
-            return f"a {type(tensor).__name__} sees torch operations alone"
+            return f"a {type(tensor).__name__} is among the tensors"
     return recurrence.refusal(graph, parameters, x, state)

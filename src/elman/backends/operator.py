@@ -8,7 +8,7 @@ operators. Whether compiled code can run, and whether the user wants the referen
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -124,15 +124,18 @@ def _by_reference(call: Call, operands: Operands) -> bool:
     """Tell whether the reference is to run, and say why where that is not what the user asked for."""
     if wanted() == "reference":
         return True
-    reason = recurrence.refusal(call.graph, operands.parameters, operands.x, operands.state)
-    if reason is not None:
+    if reason := _refused(call, operands):
         fall_back(reason, log=operands.x.is_cpu)
     return reason is not None
 
 
+def _refused(call: Call, operands: Operands) -> str | None:
+    return recurrence.refusal(call.graph, operands.parameters, operands.x, operands.state)
+
+
 def _room(call: Call, operands: Operands, keep: bool) -> Tensor:
     """Make room for what the steps need; a run that recomputes keeps nothing and will start from the beginning."""
-    if not keep or call.recompute:
+    if not keep or call.recompute or _refused(call, operands):
         return operands.x.new_empty(0)
     batch, time, _ = operands.x.shape
     hidden = operands.state[0].shape[1]
@@ -177,13 +180,8 @@ def _fake_unroll_backward(*arguments: Any) -> list[Tensor]:
     *run, _, _, _, _, names = arguments
     call, operands = _read(*run)
     _refuse_forward_mode()
-    given = _by_name(call, operands)
+    given = autograd.by_name(call, operands)
     return [operands.x.new_empty(given[name].shape) for name in names]
-
-
-def _by_name(call: Call, operands: Operands) -> Mapping[str, Tensor]:
-    """Return the operands that have gradients, by the names of these."""
-    return {name: value for name, value in zip(autograd.names(call), autograd.flat(operands), strict=True) if name and value is not None}
 
 
 def _save_run(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
@@ -196,7 +194,7 @@ def _save_run(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None
 def _backward_of_run(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
     outputs, kept, *flat = ctx.saved_tensors
     operands = autograd.operands_of(*flat)
-    given = _by_name(ctx.call, operands)
+    given = autograd.by_name(ctx.call, operands)
     _, x, parameters, state, *_ = ctx.needs_input_grad
     names = [name for name, needed in zip(given, (x, *parameters, *state), strict=True) if needed]
     grad_outputs, *grad_states = gradients[:-1]
@@ -211,30 +209,40 @@ def _backward_of_run(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any,
     return *_side_by_side(ctx.call, operands, dict(zip(names, found, strict=True))), None
 
 
-def _side_by_side(call: Call, operands: Operands, found: Mapping[str, Tensor]) -> tuple[Any, ...]:
-    """Put gradients in the places of `_arguments`."""
-    states = (f"state:{name}" for name in call.graph.states)
-    return (
-        None,
-        found.get("x"),
-        [found.get(name) for name in operands.parameters],
-        [found.get(name) for name in states],
-        *(None,) * 4,
-    )
-
-
 def _save_gradients(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
     ctx.call, operands = _read(*inputs[:8])
-    *_, grad_outputs, grad_states, ctx.names = inputs
+    *_, grad_outputs, grad_states, names = inputs
+    ctx.request = Request(ctx.call, tuple(names))
     ctx.save_for_backward(grad_outputs, *grad_states, *autograd.flat(operands))
 
 
 def _backward_of_gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Any, ...]:
-    request = Request(ctx.call, tuple(ctx.names))
-    operands = autograd.operands_of(*ctx.saved_tensors[request.incoming :])
-    ...
+    request, tensors = ctx.request, ctx.saved_tensors
+    incoming, operands = tensors[: request.incoming], autograd.operands_of(*tensors[request.incoming :])
+    places = [f"gradient:{k}" for k in range(request.incoming)]
+    _, x, parameters, state, *_, grad_outputs, grad_states, _ = ctx.needs_input_grad
+    every = (*places, *autograd.by_name(request.call, operands))
+    flags = (grad_outputs, *grad_states, x, *parameters, *state)
+    needed = [name for name, asked in zip(every, flags, strict=True) if asked]
+    found = autograd.differentiate_twice(request, operands, incoming, gradients, needed)
+    outputs, *states = (found.get(place) for place in places)
+    return *_side_by_side(request.call, operands, found), None, None, outputs, states, None
+
+
+def _side_by_side(call: Call, operands: Operands, found: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """Put gradients in the places of `_arguments`."""
+    parameters = [found.get(name) for name in operands.parameters]
+    states = [found.get(f"state:{name}") for name in call.graph.states]
+    return None, found.get("x"), parameters, states, None, None, None, None
 
 
 _LIBRARY: Final = torch.library.Library("elman", "DEF")
 _LIBRARY.define(f"unroll({_RUN}, bool keep) -> Tensor[]", tags=torch.Tag.pt2_compliant_tag)
 _LIBRARY.define(f"unroll_backward({_RUN}, {_GRADIENTS}) -> Tensor[]", tags=torch.Tag.pt2_compliant_tag)
+for _name, _function, _fake, _backward, _save in (
+    ("unroll", _unroll, _fake_unroll, _backward_of_run, _save_run),
+    ("unroll_backward", _unroll_backward, _fake_unroll_backward, _backward_of_gradients, _save_gradients),
+):
+    _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"elman::{_name}", _fake, lib=_LIBRARY)
+    torch.library.register_autograd(f"elman::{_name}", _backward, setup_context=_save, lib=_LIBRARY)

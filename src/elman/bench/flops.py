@@ -20,6 +20,8 @@ def needed(work: Work) -> int:
         >>> needed(Work(name="lstm", batch=1, steps=1, kind="inference")) == 4 * (2 * 128 * 128 + 2 * 128 * 128)
         True
     """
+    if work.kind == "cross-entropy":
+        return 3 * 2 * work.batch * work.input_size * work.classes
     graph = find(work.cell)(1, 1).graph
     directions = 2 if work.bidirectional else 1
     backward = work.kind != "inference"

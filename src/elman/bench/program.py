@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.bench.loop import as_loop
+from elman.bench.plain import plain
 from elman.bench.works import Work
 from elman.cells import find
-from elman.layers import Recurrent
+from elman.layers import LinearCrossEntropy, Recurrent
 from elman.tasks.classification.model import SequenceClassifier, Specification
 from elman.tasks.registry import find_preset
 
@@ -26,8 +26,8 @@ __all__ = [
     "Results",
     "TorchProgram",
     "elman_program",
-    "loop_program",
     "own_gradients",
+    "plain_program",
     "reference_results",
     "torch_program",
 ]
@@ -58,9 +58,9 @@ class Example:
 
     Attributes:
         work: the work.
-        model: the layer, or the classifier; never run itself.
-        x: ``(batch, steps, input_size)``; of the classifier whole numbers to 255.
-        target: the gradient of the outputs, or the labels of the classifier ``(batch,)``.
+        model: the layer, the classifier, or the readout with its loss; never run itself.
+        x: ``(batch, steps, input_size)``; of a classifier whole numbers to 255, of a readout ``(batch, input_size)``.
+        target: the gradient of the outputs; of a classifier or a readout the labels ``(batch,)``.
     """
 
     work: Work
@@ -73,18 +73,12 @@ class Example:
         """Draw random numbers, the same in every run."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            model = _classifier(work) if work.kind == "program" else _layer(work)
+            model = _MODELS[work.kind](work)
             with torch.no_grad():
                 for parameter in model.parameters():
                     if parameter.ndim == 1:  # biases begin equal, so that one in another's place would not be seen
                         parameter.add_(torch.empty_like(parameter).uniform_(-0.1, 0.1))
-            frames = _FRAMES if work.kind == "inference" else work.steps
-            shape = (work.batch, frames, work.input_size)
-            if work.kind == "program":
-                target = torch.randint(0, work.classes, (work.batch,))
-                return cls(work, model, torch.randint(0, 256, shape, dtype=torch.uint8), target)
-            features = work.hidden_size * (2 if work.bidirectional else 1)
-            return cls(work, model, torch.randn(shape), torch.randn(work.batch, frames, features))
+            return cls(work, model, *_data(work))
 
     @property
     def layer(self) -> Recurrent:
@@ -95,6 +89,19 @@ class Example:
         """Return the same in float64."""
         x, target = (v.double() if v.is_floating_point() else v for v in (self.x, self.target))
         return replace(self, model=copy.deepcopy(self.model).double(), x=x, target=target)
+
+
+def _data(work: Work) -> tuple[Tensor, Tensor]:
+    """Draw x and the target."""
+    if work.kind == "cross-entropy":
+        return torch.randn(work.batch, work.input_size), torch.randint(0, work.classes, (work.batch,))
+    frames = _FRAMES if work.kind == "inference" else work.steps
+    shape = (work.batch, frames, work.input_size)
+    if work.kind == "program":
+        labels = torch.randint(0, work.classes, (work.batch,))
+        return torch.randint(0, 256, shape, dtype=torch.uint8), labels
+    features = work.hidden_size * (2 if work.bidirectional else 1)
+    return torch.randn(shape), torch.randn(work.batch, frames, features)
 
 
 def _layer(work: Work) -> Recurrent:
@@ -123,6 +130,18 @@ def _classifier(work: Work) -> SequenceClassifier:
     )
     classes = tuple(str(k) for k in range(work.classes))
     return SequenceClassifier(config, Specification(classes, work.steps, work.input_size, scale=1 / 255, image=None))
+
+
+def _readout(work: Work) -> LinearCrossEntropy:
+    return LinearCrossEntropy(work.input_size, work.classes)
+
+
+_MODELS: Final[dict[str, Callable[[Work], nn.Module]]] = {
+    "training": _layer,
+    "inference": _layer,
+    "program": _classifier,
+    "cross-entropy": _readout,
+}
 
 
 class TorchProgram(Program):
@@ -218,7 +237,35 @@ class _Classifier(TorchProgram):
         return {"outputs": logits, **self.gradients()}
 
 
-_KINDS: Final = {"training": _Training, "inference": _Inference, "program": _Classifier}
+class _CrossEntropy(TorchProgram):
+    """A readout and its loss, forward and backward, also to x."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.x = self.x.clone().requires_grad_()
+
+    def step(self) -> None:
+        self._run()
+
+    def results(self) -> Results:
+        loss = self._run()
+        assert self.x.grad is not None
+        return {"outputs": loss, "gradient of x": self.x.grad.clone(), **self.gradients()}
+
+    def _run(self) -> Tensor:
+        self.module.zero_grad()
+        self.x.grad = None
+        loss: Tensor = self.module(self.x, self.target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+
+_KINDS: Final = {
+    "training": _Training,
+    "inference": _Inference,
+    "program": _Classifier,
+    "cross-entropy": _CrossEntropy,
+}
 
 
 def torch_program(
@@ -241,14 +288,14 @@ def elman_program(example: Example) -> TorchProgram:
     return torch_program(example, model, own_gradients(model))
 
 
-def loop_program(example: Example, compile: Callable[[nn.Module], nn.Module] = lambda module: module) -> TorchProgram:
-    """Return the work as a plain Python loop in torch operations, compiled if that is asked for."""
-    model = as_loop(example.model)
+def plain_program(example: Example, compile: Callable[[nn.Module], nn.Module] = lambda module: module) -> TorchProgram:
+    """Return the work in plain torch operations, a layer as a loop over its steps; compiled if that is asked for."""
+    model = plain(example.model)
     return torch_program(example, compile(model), own_gradients(model))
 
 
 def reference_results(example: Example) -> Results:
-    """Return what is right: the results of the plain loop in float64."""
-    program = loop_program(example.double())
+    """Return what is right: the results in plain torch operations in float64."""
+    program = plain_program(example.double())
     with program.setting():
         return program.results()

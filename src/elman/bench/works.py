@@ -19,21 +19,22 @@ class Work:
         name: on the command line and in reports.
         kind: ``training`` is a layer forward and backward, x wanting no gradient; ``inference`` one step after another,
             state carried, no gradients; ``program`` a whole training step of the classifier: recurrent layer, readout,
-            cross-entropy and Adam.
-        cell: as `elman.cells.find` takes it.
+            cross-entropy and Adam; ``cross-entropy`` a readout over a vocabulary and its loss, forward and backward,
+            where x wants its gradient too.
+        cell: as `elman.cells.find` takes it; empty where there is none.
         input_size: features of x.
         hidden_size: units of each layer and direction.
         num_layers: layers on each other.
         bidirectional: both directions.
         input_projection: size of the linear layer on each step before the first cell; None for none.
-        classes: of the readout of a program.
+        classes: of the readout of a program, or the vocabulary.
         batch: rows.
         steps: time steps.
         group: works that are only run when they, or this, are named; empty for those that always are.
     """
 
     name: str
-    kind: Literal["training", "inference", "program"] = "training"
+    kind: Literal["training", "inference", "program", "cross-entropy"] = "training"
     cell: str = "lstm"
     input_size: int = 128
     hidden_size: int = 128
@@ -53,6 +54,8 @@ class Work:
             >>> Work(name="two-layers", hidden_size=200, input_size=200, num_layers=2, batch=20, steps=35).summary
             'training: lstm, 2 x 200 units, input 200, batch 20, 35 steps'
         """
+        if self.kind == "cross-entropy":
+            return f"{self.kind}: {self.batch} rows of {self.input_size}, vocabulary {self.classes:,}"
         layers = f"{self.num_layers} x {self.hidden_size}" if self.num_layers > 1 else f"{self.hidden_size}"
         directions = " in both directions" if self.bidirectional else ""
         projection = "" if self.input_projection is None else f" to {self.input_projection}"
@@ -70,6 +73,7 @@ _FIXED: Final = (
     Work(name="two-layers-650", input_size=650, hidden_size=650, num_layers=2, batch=20, steps=35),
     Work(name="one-step", kind="inference", input_size=200, hidden_size=200, num_layers=2, batch=1, steps=1),
     Work(name="mnist", kind="program", input_size=28, input_projection=128),
+    Work(name="cross-entropy", kind="cross-entropy", cell="", input_size=200, classes=10_000, batch=700, steps=1),
 )
 
 

@@ -2,8 +2,10 @@
 
 ``recurrent.py`` holds `Recurrent`, which runs any cell over sequences (stacked, in both directions, with dropout,
 lengths, resets and carried state), and its named conveniences `RNN`, `LSTM`, `PeepholeLSTM`, `CoupledLSTM`, `GRU`, ...
+``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
 """
 
+from elman.layers.losses import LinearCrossEntropy, linear_cross_entropy
 from elman.layers.recurrent import (
     GRU,
     LSTM,
@@ -20,8 +22,10 @@ __all__ = [
     "LSTM",
     "RNN",
     "CoupledLSTM",
+    "LinearCrossEntropy",
     "PeepholeLSTM",
     "ReLURNN",
     "Recurrent",
     "ResetBeforeGRU",
+    "linear_cross_entropy",
 ]

@@ -12,9 +12,9 @@ from typing import Any, Final
 from llvmlite import ir
 
 from elman.backends.llvm.gemm import COLUMNS_TILE, call_tile, tile_height, tile_width
-from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate, write_shared
+from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate
 from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
-from elman.compiler.plan import Plan, Product
+from elman.compiler.plan import Plan
 
 __all__ = ["BACKWARD", "backward_fields", "write_backward"]
 
@@ -30,7 +30,7 @@ def backward_fields(plan: Plan) -> tuple[str, ...]:
     states = plan.graph.states
     return (
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
-        *("threads", "row_parts", "barrier", "sched_yield", "omp_get_thread_num", "omp_get_num_threads"),
+        "row_parts",
         *("x", "x_row", "x_step", "dy", "dy_row", "dy_step", "flags"),
         *("weight_x", "weight_h", "diagonal"),
         *(f"wanted_{s}" for s in states),
@@ -47,7 +47,6 @@ def backward_fields(plan: Plan) -> tuple[str, ...]:
 def write_backward(module: ir.Module, shape: Shape, plan: Plan) -> None:
     """Write the kernel into a module."""
     _Backward(module, shape, plan).write()
-    write_shared(module, BACKWARD, backward_fields(plan))
 
 
 class _Backward(Kernel):
@@ -114,13 +113,15 @@ class _Backward(Kernel):
         vectors = (width + (self.lanes - 1)) // self.lanes
         units, lanes = self._panels.units, self.lanes
         inner = self["vectors"] * (len(blocks) * lanes)
-        first, last = (self.first_vector, self.last_vector) if own else (0 * self.thread, vectors)
+        first, last = (self.first_vector, self.last_vector) if own else (self.zero, vectors)
         with self.loop(first, last, units) as loop:
             column = loop.index
             count = (last - column).minimum(units)
             place = to + inner * (column * lanes)
             number = (column - first) // units
-            turn = (number % self.row_parts).equals(self.row_part) if own else (number % self.threads).equals(self.thread)
+            turn = (
+                (number % self.row_parts).equals(self.row_part) if own else (number % self.threads).equals(self.thread)
+            )
             with self.when(turn):
                 for k, block in enumerate(blocks):
                     with self.loop(0, self["vectors"] * lanes) as unit:
@@ -152,7 +153,7 @@ class _Backward(Kernel):
                     (self._gradient(self["steps"], s) + self.in_lines(rows.index, tile.vector)).store(values)
 
     def _end(self) -> None:
-        zero = 0 * self.thread
+        zero = self.zero
         with self.tiles(1) as tile:
             for s, name in enumerate(self.plan.graph.states):
                 with self.when(self.given(f"initial_{name}")), self.loop(tile.row, tile.row + tile.rows) as rows:
@@ -415,8 +416,15 @@ class _Backward(Kernel):
         with self.when(self.given("dweight_x")):
             for block, gate in enumerate(graph.input_blocks):
                 self._outer(
-                    gate, block, count, self.pointer("x_lines"), self._chunk_line, batch * self.lanes,
-                    self.pointer("dweight_x"), self["input"], chunk,
+                    gate,
+                    block,
+                    count,
+                    self.pointer("x_lines"),
+                    self._chunk_line,
+                    batch * self.lanes,
+                    self.pointer("dweight_x"),
+                    self["input"],
+                    chunk,
                 )
         with self.when(self.given("dweight_h")):
             for block, (gate, operand) in enumerate(graph.hidden_blocks):
@@ -429,9 +437,7 @@ class _Backward(Kernel):
                 else:
                     line, step = self._chunk_line, batch * self.lanes
                     right = self.pointer("operands") + self._chunk_matrix * self._computed.index(operand)
-                self._outer(
-                    gate, block, count, right, line, step, self.pointer("dweight_h"), self["hidden"], chunk
-                )
+                self._outer(gate, block, count, right, line, step, self.pointer("dweight_h"), self["hidden"], chunk)
         with self.when(self.given("dbias")):
             for k, gate in enumerate(graph.biases):
                 self._column_sums(self._gates.index(gate), k, self.pointer("dbias"), count, chunk)
@@ -468,11 +474,16 @@ class _Backward(Kernel):
                     steps=count,
                     rows=self["batch"],
                     a=delta + (vector * self._chunk_line + item % halves * height),
+                    a_row=lanes,
                     a_step=self["batch"] * lanes,
                     b=right + column * right_line,
+                    b_row=lanes,
                     b_vector=right_line,
                     b_step=right_step,
+                    tail=lanes,
                     c=self._result,
+                    c_row=n * lanes,
+                    accumulate=0,
                 )
                 left = (self["hidden"] - unit).minimum(height)
                 with self.loop(0, left) as u, self.loop(0, n) as v:
@@ -494,9 +505,7 @@ class _Backward(Kernel):
             lines = self._delta(position) + vector * self._chunk_line
             whole = rows // 4 * 4
             with self.loop(0, whole, 4, carry=[self.constant(0.0)] * 4) as loop:
-                loop.values = [
-                    total + (lines + (loop.index + k) * lanes).load() for k, total in enumerate(loop.values)
-                ]
+                loop.values = [total + (lines + (loop.index + k) * lanes).load() for k, total in enumerate(loop.values)]
             a, b, c, d = loop.values
             with self.loop(whole, rows, carry=[(a + b) + (c + d)]) as rest:
                 rest.values = [rest.values[0] + (lines + rest.index * lanes).load()]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llvmlite import ir
 
-from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate, widest, write_shared
+from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate, widest
 from elman.backends.llvm.vectors import Integer, Pointer, Shape
 from elman.compiler.plan import Phase, Plan, Product
 
@@ -25,7 +25,7 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
     states = plan.graph.states
     return (
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
-        *("threads", "row_parts", "barrier", "sched_yield", "omp_get_thread_num", "omp_get_num_threads"),
+        "row_parts",
         *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags"),
         *("weight_x", "weight_h", "bias", "diagonal"),
         *(f"initial_{s}" for s in states),
@@ -40,7 +40,6 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
 def write_forward(module: ir.Module, shape: Shape, plan: Plan) -> None:
     """Write the kernel into a module."""
     _Forward(module, shape, plan).write()
-    write_shared(module, FORWARD, forward_fields(plan))
 
 
 class _Forward(Kernel):
@@ -90,7 +89,7 @@ class _Forward(Kernel):
 
     def _begin(self) -> None:
         """Lay the initial states in lines; rows that are reset before the first step begin with zeros."""
-        zero = self["steps"] - self["steps"]
+        zero = self.zero
         with self._own() as tile:
             for s, name in enumerate(self.plan.graph.states):
                 source, row = self.pointer(f"initial_{name}"), self[f"initial_row_{name}"]
@@ -205,9 +204,7 @@ class _Forward(Kernel):
             matrix = self.pointer("crossing") + self.matrix * self._crossing.index(k)
         return [self.as_value(node, (matrix + place).load()) for place in places]
 
-    def _pre_activation(
-        self, p: int, gate: str, tile: Tile, row: Integer, within: Integer, vector: Integer
-    ) -> Any:
+    def _pre_activation(self, p: int, gate: str, tile: Tile, row: Integer, within: Integer, vector: Integer) -> Any:
         """Add up a gate's products and its bias."""
         phase = self.plan.forward[p]
         total: Any = None

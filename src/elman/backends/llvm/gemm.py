@@ -7,8 +7,8 @@ order, whatever tile it falls into, so that its bits depend on neither the numbe
 
 Two kinds of tiles:
 
-- ``rows``: C = A B, a tile of ``rows × columns`` vectors; A row-major or in lines, B packed by panels.
-- ``columns``: C = Aᵀ B summed over rows, for weight gradients; A and B in lines.
+- ``rows``: C = A B, a tile of ``rows × columns`` vectors; A row-major or in lines, B row-major or packed by panels.
+- ``columns``: C = Aᵀ B summed over rows, as for weight gradients; A and B row-major or in lines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ ROWS_TILE: Final = "rows_tile"
 COLUMNS_TILE: Final = "columns_tile"
 
 #: m × n vectors; the inner dimension is ``blocks`` times as many as a vector has lanes, and ``rest``. Offsets count
-#: numbers: from a row of A to the next, from a block of A to the next, from a row of C to the next.
+#: numbers: from a row of A to the next, from a block of A to the next, from a row of B, of C to the next. Of the last
+#: vector in a row of B only ``tail`` lanes are read.
 _ROWS_ARGUMENTS: Final = {
     "m": "int",
     "n": "int",
@@ -38,23 +39,29 @@ _ROWS_ARGUMENTS: Final = {
     "a_row": "int",
     "a_block": "int",
     "b": "pointer",
+    "b_row": "int",
+    "tail": "int",
     "c": "pointer",
     "c_row": "int",
     "accumulate": "int",
 }
 
-#: Half a line of columns of A (all, where that is less than four) times n vectors of B, over ``steps`` steps of
-#: ``rows`` rows each.
+#: Some columns of A (`tile_height`) times n vectors of B, over ``steps`` steps of ``rows`` rows each; offsets as above.
 _COLUMNS_ARGUMENTS: Final = {
     "n": "int",
     "steps": "int",
     "rows": "int",
     "a": "pointer",
+    "a_row": "int",
     "a_step": "int",
     "b": "pointer",
+    "b_row": "int",
     "b_vector": "int",
     "b_step": "int",
+    "tail": "int",
     "c": "pointer",
+    "c_row": "int",
+    "accumulate": "int",
 }
 
 
@@ -71,9 +78,7 @@ def tile_width(shape: Shape) -> int:
 def write_tiles(module: ir.Module, shape: Shape) -> None:
     """Write both functions into a module."""
     rows = {
-        (m, n): _rows_tile(module, shape, m, n)
-        for m in range(1, shape.rows + 1)
-        for n in range(1, shape.columns + 1)
+        (m, n): _rows_tile(module, shape, m, n) for m in range(1, shape.rows + 1) for n in range(1, shape.columns + 1)
     }
     code = Code(module, shape, ROWS_TILE, _ROWS_ARGUMENTS, public=True)
     a = code.arguments
@@ -119,8 +124,9 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
     a: Pointer = code.arguments["a"]
     b: Pointer = code.arguments["b"]
     c: Pointer = code.arguments["c"]
-    a_row, a_block, c_row = (code.arguments[name] for name in ("a_row", "a_block", "c_row"))
+    a_row, a_block, b_row, c_row = (code.arguments[name] for name in ("a_row", "a_block", "b_row", "c_row"))
     blocks, rest, lanes = code.arguments["blocks"], code.arguments["rest"], shape.lanes
+    tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(m) for j in range(n)]
     first = code.arguments["accumulate"].differs(0)
     sums = [_load_if(code, first, place) for place in places]
@@ -128,10 +134,10 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
     def walk(block: Integer, count: Integer | int, carried: list[Vector]) -> list[Vector]:
         """Go through the numbers of one block of A."""
         rows = [a + (block * a_block + i * a_row) for i in range(m)]
-        panel = b + block * (lanes * n * lanes)
+        panel = b + block * lanes * b_row
         with code.loop(0, count, carry=carried) as inner:
             k = inner.index
-            line = [(panel + (k * (n * lanes) + j * lanes)).load() for j in range(n)]
+            line = [(panel + (k * b_row + j * lanes)).load(tail if j == n - 1 else None) for j in range(n)]
             after = list(inner.values)
             for i in range(m):
                 number = (rows[i] + k).broadcast()
@@ -164,22 +170,25 @@ def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
     code = Code(module, shape, f"columns_{n}", arguments)
     height, lanes = tile_height(shape), shape.lanes
     a, b, c = (code.arguments[name] for name in "abc")
-    zeros = [code.constant(0.0)] * (height * n)
-    with code.loop(0, code.arguments["steps"], carry=zeros) as outer:
+    a_row, b_row, b_vector, c_row = (code.arguments[name] for name in ("a_row", "b_row", "b_vector", "c_row"))
+    tail = code.mask(code.arguments["tail"])
+    places = [c + i * c_row + j * lanes for i in range(height) for j in range(n)]
+    first = code.arguments["accumulate"].differs(0)
+    with code.loop(0, code.arguments["steps"], carry=[_load_if(code, first, place) for place in places]) as outer:
         left = a + outer.index * code.arguments["a_step"]
         right = b + outer.index * code.arguments["b_step"]
         with code.loop(0, code.arguments["rows"], carry=outer.values) as inner:
-            row = inner.index * lanes
-            line = [(right + (j * code.arguments["b_vector"] + row)).load() for j in range(n)]
+            k = inner.index
+            line = [(right + (j * b_vector + k * b_row)).load(tail if j == n - 1 else None) for j in range(n)]
             after = list(inner.values)
             for i in range(height):
-                number = (left + (row + i)).broadcast()
+                number = (left + (k * a_row + i)).broadcast()
                 for j in range(n):
                     after[i * n + j] = number.fma(line[j], after[i * n + j])
             inner.values = after
         outer.values = inner.values
-    for k, total in enumerate(outer.values):
-        (c + k * lanes).store(total)
+    for place, total in zip(places, outer.values, strict=True):
+        place.store(total)
     return code.finish()
 
 

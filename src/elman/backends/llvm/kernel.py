@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from elman.backends.llvm.functions import POINTWISE, power
 from elman.backends.llvm.gemm import ROWS_TILE, call_tile
-from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Shape, Vector
+from elman.backends.llvm.team import TeamKernel
+from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 from elman.compiler.graph import Node
 from elman.compiler.plan import Phase, Plan
 
 __all__ = ["Factor", "Kernel", "Panels", "Tile", "evaluate"]
-
-_THREAD: Final = {"numbers": "pointer", "thread": "int", "threads": "int"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +70,12 @@ class Tile:
     vectors: Integer
 
 
-class Kernel(Code):
-    """Writes a kernel: a function of a block of numbers, named by ``fields``, the thread and the number of threads."""
+class Kernel(TeamKernel):
+    """Writes a kernel of a cell."""
 
     def __init__(self, module: ir.Module, shape: Shape, plan: Plan, name: str, fields: Sequence[str]) -> None:
-        super().__init__(module, shape, name, _THREAD, public=True)
+        super().__init__(module, shape, name, fields)
         self.plan = plan
-        self.fields = tuple(fields)
-        self._loaded: dict[str, ir.Value] = {}
-        self._barriers = self._slot(INT)
-        self.builder.store(INT(0), self._barriers)
-        self.thread: Integer = self.arguments["thread"]
-        self.threads: Integer = self.arguments["threads"]
-        self._control = self._flush_denormals()
         # A team can be smaller than asked for; then its threads share the units of all rows.
         asked, parts = self["threads"], self["row_parts"]
         self.row_parts = self.choose(self.threads.equals(asked), parts, 1)
@@ -94,36 +86,6 @@ class Kernel(Code):
         self.first_row, self.last_row = batch * row_part // self.row_parts, batch * (row_part + 1) // self.row_parts
         self.first_vector = vectors * unit_part // self.unit_parts
         self.last_vector = vectors * (unit_part + 1) // self.unit_parts
-
-    # the block of numbers
-
-    def __getitem__(self, field: str) -> Integer:
-        """Read a number of the block."""
-        return Integer(self, self._load(field))
-
-    def pointer(self, field: str) -> Pointer:
-        """Read an address of the block."""
-        if f"*{field}" not in self._loaded:
-            value = self._load(field)
-            with self.builder.goto_entry_block():
-                self._loaded[f"*{field}"] = self.builder.inttoptr(value, POINTER)
-        return Pointer(self, self._loaded[f"*{field}"])
-
-    def given(self, field: str) -> ir.Value:
-        """Tell whether an address was given."""
-        return self[field].differs(0)
-
-    def _load(self, field: str) -> ir.Value:
-        if field not in self._loaded:
-            with self.builder.goto_entry_block():
-                b = self.builder
-                place = b.gep(self.arguments["numbers"].value, [INT(self.fields.index(field))], source_etype=INT)
-                self._loaded[field] = b.load(place, typ=INT)
-        return self._loaded[field]
-
-    def _slot(self, kind: ir.Type) -> ir.Value:
-        with self.builder.goto_entry_block():
-            return self.builder.alloca(kind)
 
     # geometry
 
@@ -147,49 +109,10 @@ class Kernel(Code):
 
     # threads
 
-    def barrier(self) -> None:
-        """Wait until all threads are here."""
-        with self.when(self.threads > 1):
-            b = self.builder
-            counter = self.pointer("barrier").value
-            passed = b.add(b.load(self._barriers, typ=INT), INT(1))
-            b.store(passed, self._barriers)
-            goal = b.mul(passed, self.threads.value)
-            b.atomic_rmw("add", counter, INT(1), "acq_rel")
-            self._wait(counter, goal)
-
-    def _wait(self, counter: ir.Value, goal: ir.Value) -> None:
-        """Spin, and after a while let others run."""
-        b = self.builder
-        before = b.block
-        spin, patience, give, end = (b.append_basic_block(name) for name in ("spin", "patience", "yield", "through"))
-        b.branch(spin)
-        b.position_at_end(spin)
-        turn = b.phi(INT)
-        turn.add_incoming(INT(0), before)
-        there = b.load_atomic(counter, "acquire", 8, typ=INT)
-        b.cbranch(b.icmp_signed(">=", there, goal), end, patience)
-        b.position_at_end(patience)
-        after = b.add(turn, INT(1))
-        turn.add_incoming(after, patience)
-        turn.add_incoming(after, give)
-        b.cbranch(b.icmp_signed("<", turn, INT(4000)), spin, give)
-        b.position_at_end(give)
-        kind = ir.FunctionType(ir.IntType(32), [])
-        b.call(b.inttoptr(self["sched_yield"].value, kind.as_pointer()), [])
-        b.branch(spin)
-        b.position_at_end(end)
-
     def step_barrier(self) -> None:
         """Wait for the others where a thread does not own all units of its rows."""
         with self.when(self.unit_parts > 1):
             self.barrier()
-
-    @contextmanager
-    def shared(self, count: Integer) -> Iterator[Integer]:
-        """Write a loop whose rounds all threads share."""
-        with self.loop(count * self.thread // self.threads, count * (self.thread + 1) // self.threads) as loop:
-            yield loop.index
 
     @contextmanager
     def tiles(self, units: int) -> Iterator[Tile]:
@@ -238,13 +161,17 @@ class Kernel(Code):
                     a_row=factor.row,
                     a_block=factor.block,
                     b=weights + (whole * (start * self.lanes) + inner * (count * self.lanes)),
+                    b_row=count * self.lanes,
+                    tail=self.lanes,
                     c=result + start * self.lanes,
                     c_row=width,
                     accumulate=int(k > 0),
                 )
             inner = factor.blocks * self.lanes + factor.rest + inner
 
-    def pack_transposed(self, panels: Panels, blocks: Sequence[int], source: Pointer, inner: Integer, to: Pointer) -> None:
+    def pack_transposed(
+        self, panels: Panels, blocks: Sequence[int], source: Pointer, inner: Integer, to: Pointer
+    ) -> None:
         """Write the packing of weights ``(gates · hidden, inner)`` for a product with their transpose.
 
         ``blocks`` are the positions of the gates' blocks. Threads that own the same units share the work.
@@ -307,11 +234,8 @@ class Kernel(Code):
     def where_marked(self, step: Integer, bit: int, tile: Tile, body: Callable[[Integer], None]) -> None:
         """Write code for the rows of a tile whose flag of this step has a bit set."""
         with self.when(self.given("flags")), self.loop(tile.row, tile.row + tile.rows) as loop:
-            b = self.builder
-            index = step * self["batch"] + loop.index
-            place = b.gep(self.pointer("flags").value, [index.value], source_etype=INT)
-            marked = b.and_(b.load(place, typ=INT), INT(bit))
-            with self.when(b.icmp_signed("!=", marked, INT(0))):
+            flags = self.load_integer(self.pointer("flags"), step * self["batch"] + loop.index)
+            with self.when((flags & bit).differs(0)):
                 body(loop.index)
 
     def weights(self, name: str, vector: Integer) -> Vector:
@@ -326,33 +250,6 @@ class Kernel(Code):
     def as_value(self, node: Node, numbers: Vector) -> Any:
         """Return a node's value as it was before it was written to memory."""
         return numbers.compare("!=", 0.0) if node.op in {"less", "less_equal"} else numbers
-
-    # beginning and end
-
-    def _flush_denormals(self) -> ir.Value:
-        """Take numbers too small to be normal for zeros; arithmetic with them is slower by a hundred times."""
-        b, void = self.builder, ir.VoidType()
-        if self.module.triple.startswith("x86"):
-            saved, changed = self._slot(ir.IntType(32)), self._slot(ir.IntType(32))
-            self._control_function("llvm.x86.sse.stmxcsr", void, [saved])
-            b.store(b.or_(b.load(saved, typ=ir.IntType(32)), ir.IntType(32)(0x8040)), changed)
-            self._control_function("llvm.x86.sse.ldmxcsr", void, [changed])
-            return saved
-        saved = self._control_function("llvm.aarch64.get.fpcr", INT, [])
-        self._control_function("llvm.aarch64.set.fpcr", void, [b.or_(saved, INT(1 << 24))])
-        return saved
-
-    def _control_function(self, name: str, returns: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
-        kind = ir.FunctionType(returns, [argument.type for argument in arguments])
-        known = self.module.globals.get(name)
-        return self.builder.call(known if known is not None else ir.Function(self.module, kind, name), arguments)
-
-    def finish(self) -> ir.Function:
-        """End the kernel; denormals are again what they were to the thread."""
-        x86 = self.module.triple.startswith("x86")
-        name = "llvm.x86.sse.ldmxcsr" if x86 else "llvm.aarch64.set.fpcr"
-        self._control_function(name, ir.VoidType(), [self._control])
-        return super().finish()
 
 
 def evaluate(
@@ -396,19 +293,3 @@ def evaluate(
 def widest(phase: Phase) -> int:
     """Return the gates of the widest product of a phase."""
     return max((len(product.gates) for product in phase.products), default=1)
-
-
-def write_shared(module: ir.Module, name: str, fields: Sequence[str]) -> None:
-    """Write the function that every thread of an OpenMP team enters: it asks who it is, and runs the kernel."""
-    kind = ir.FunctionType(ir.VoidType(), [POINTER])
-    function = ir.Function(module, kind, f"{name}_shared")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    ask = ir.FunctionType(ir.IntType(32), [])
-
-    def asked(field: str) -> ir.Value:
-        place = builder.gep(function.args[0], [INT(fields.index(field))], source_etype=INT)
-        address = builder.inttoptr(builder.load(place, typ=INT), ask.as_pointer())
-        return builder.zext(builder.call(address, []), INT)
-
-    builder.call(module.globals[name], [function.args[0], asked("omp_get_thread_num"), asked("omp_get_num_threads")])
-    builder.ret_void()

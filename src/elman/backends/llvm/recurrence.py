@@ -64,6 +64,7 @@ def _program(graph: Graph, size: int) -> _Program:
     from elman.backends.llvm.backward import BACKWARD, backward_fields, write_backward
     from elman.backends.llvm.forward import FORWARD, forward_fields, write_forward
     from elman.backends.llvm.gemm import tiles
+    from elman.backends.llvm.team import TEAM_FIELDS
 
     cell = plan(graph)
 
@@ -78,8 +79,8 @@ def _program(graph: Graph, size: int) -> _Program:
         lanes(size),
         runtime.Entry(library, FORWARD),
         runtime.Entry(library, BACKWARD),
-        forward_fields(cell),
-        backward_fields(cell),
+        (*TEAM_FIELDS, *forward_fields(cell)),
+        (*TEAM_FIELDS, *backward_fields(cell)),
     )
 
 

@@ -112,9 +112,7 @@ def cache_folder() -> Path:
     """Return the folder of compiled code."""
     if given := os.environ.get("ELMAN_CACHE"):
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or (
-        os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    )
+    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
     return (Path(base) if base else Path.home() / ".cache") / "elman"
 
 
@@ -242,7 +240,9 @@ def pool() -> Pool | None:
         library = ctypes.CDLL(path)
         try:
             parallel = library.GOMP_parallel
-            numbers = [ctypes.cast(f, ctypes.c_void_p).value for f in (library.omp_get_thread_num, library.omp_get_num_threads)]
+            numbers = [
+                ctypes.cast(f, ctypes.c_void_p).value for f in (library.omp_get_thread_num, library.omp_get_num_threads)
+            ]
         except AttributeError:
             continue
         parallel.restype = None
@@ -272,7 +272,7 @@ _forked = False
 
 
 def _after_fork() -> None:
-    global _forked, _LOCK  # noqa: PLW0603
+    global _forked, _LOCK
     _forked = True
 
 

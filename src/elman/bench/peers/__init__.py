@@ -75,8 +75,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _layers_of_torch(work: Work) -> bool:
-    return work.cell in _FUSED
+def _of_torch(work: Work) -> bool:
+    return work.cell in _FUSED or work.kind == "cross-entropy"
+
+
+def _loops(work: Work) -> bool:
+    return work.kind in {"training", "program"}
 
 
 def _single_steps(work: Work) -> bool:
@@ -84,22 +88,22 @@ def _single_steps(work: Work) -> bool:
 
 
 PEERS: Final = (
-    Peer("torch.nn", "the fused layers of torch; oneDNN where torch chooses it", "torch_nn:layer", _layers_of_torch),
+    Peer("torch.nn", "what torch has for it; layers with oneDNN where torch chooses it", "torch_nn:layer", _of_torch),
     Peer("torch.nn-no-onednn", "the same with oneDNN switched off", "torch_nn:layer_without_onednn", _single_steps),
     Peer("torch.LSTMCell", "a torch.nn.LSTMCell for each layer", "torch_nn:cells", _single_steps),
-    Peer("loop", "the cell as a plain Python loop in torch operations", "torch_loop:loop", lambda work: work.steps > 1),
+    Peer("loop", "the cell as a plain Python loop in torch operations", "torch_loop:loop", _loops),
     Peer(
         "torch.compile",
-        "torch.compile of that loop; takes up to a minute a work to compile",
+        "torch.compile of plain torch operations, of that loop for a cell; takes up to a minute a work to compile",
         "torch_loop:compiled",
-        lambda work: work.kind == "training",
+        lambda work: work.kind in {"training", "cross-entropy"},
         slow=True,
     ),
     Peer(
         "jax",
         "the cell in jax.lax.scan, compiled by XLA",
         "jax_scan:scan",
-        lambda work: work.kind != "inference",
+        _loops,
         ("jax", "optax"),
         own_threads=True,
     ),
@@ -107,7 +111,7 @@ PEERS: Final = (
         "keras",
         "the layers of Keras on TensorFlow, compiled by XLA",
         "keras_layers:layers",
-        lambda work: work.kind != "inference" and work.cell in _FUSED,
+        lambda work: _loops(work) and work.cell in {"lstm", "gru", "rnn"},
         ("keras", "tensorflow"),
     ),
     Peer("onnxruntime", "ONNX Runtime", "onnx_runtime:session", _single_steps, ("onnx", "onnxruntime")),

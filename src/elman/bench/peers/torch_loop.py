@@ -7,18 +7,18 @@ from typing import cast
 import torch
 from torch import nn
 
-from elman.bench.program import Example, Program, loop_program
+from elman.bench.program import Example, Program, plain_program
 
 __all__ = ["compiled", "loop"]
 
 
 def loop(example: Example, threads: int) -> Program:
-    """`elman.bench.loop.Loop`."""
+    """`elman.bench.plain.Loop`."""
     del threads  # those of torch
-    return loop_program(example)
+    return plain_program(example)
 
 
 def compiled(example: Example, threads: int) -> Program:
     """`torch.compile` of it, for these shapes alone."""
     del threads
-    return loop_program(example, lambda module: cast(nn.Module, torch.compile(module, dynamic=False)))
+    return plain_program(example, lambda module: cast(nn.Module, torch.compile(module, dynamic=False)))

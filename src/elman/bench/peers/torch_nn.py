@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, cast
 
@@ -9,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.bench.program import Example, Program, Results, torch_program
+from elman.bench.program import Example, Program, Results, plain_program, torch_program
 from elman.cells import Cell, GRUCell, LSTMCell, ReLURNNCell, RNNCell
 from elman.layers import Recurrent
 from elman.tasks.classification.model import SequenceClassifier
@@ -27,6 +29,8 @@ _LAYERS: Final[dict[type[Cell], Any]] = {
 def layer(example: Example, threads: int) -> Program:
     """`torch.nn.LSTM` and its kin, in the layout that they like best; in a program, in that of the data."""
     del threads  # those of torch, which elman takes too
+    if example.work.kind == "cross-entropy":
+        return plain_program(example)
     if example.work.kind == "program":
         classifier = _Classifier(cast(SequenceClassifier, example.model))
         return torch_program(example, classifier, classifier.gradients)
@@ -39,12 +43,18 @@ def layer_without_onednn(example: Example, threads: int) -> Program:
     del threads
     module = _matching(example.layer)
     return torch_program(
-        example,
-        module,
-        partial(_gradients, module, example.layer),
-        time_first=True,
-        setting=partial(torch.backends.mkldnn.flags, enabled=False),
+        example, module, partial(_gradients, module, example.layer), time_first=True, setting=_without_onednn
     )
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def cells(example: Example, threads: int) -> Program:
