@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from elman.backends import autograd, operator, reference
-from elman.backends.call import Call, Operands
+from elman.backends import autograd, derivatives, operator
+from elman.backends.call import Call, Operands, requires_grad
 from elman.backends.llvm import recurrence
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
 from elman.compiler.graph import Graph
@@ -79,8 +79,8 @@ def unroll(
     if choice is not _COMPILED:
         if choice is not _ASKED_FOR:
             fall_back(choice.reason, log=x.is_cpu)
-        return reference.unroll(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
-    if autograd.watched(parameters, x, state):
+        return derivatives.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
+    if torch._C._are_functorch_transforms_active() or requires_grad(parameters, x, state):
         return autograd.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
     outputs, final, _ = recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
     return outputs, final

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from elman.backends import autograd, segments
-from elman.backends.autograd import PACKED, Request
+from elman.backends import derivatives, segments
+from elman.backends.call import PACKED, Call, Operands, Request, requires_grad
 from elman.backends.llvm import recurrence
-from elman.backends.segments import Call, Operands
 from elman.backends.selection import fall_back, wanted
 from elman.compiler.graph import Graph, Node
 from elman.errors import BackendError
@@ -33,7 +32,7 @@ _RUN: Final = (
 _GRADIENTS: Final = "Tensor outputs, Tensor kept, Tensor? grad_outputs, Tensor[] grad_states, str[] wanted"
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def encode(graph: Graph) -> str:
     """Write a graph down as text; equal graphs give equal texts.
 
@@ -60,9 +59,9 @@ def traced(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Become one node of the graph that torch is making; torch operations where there is no compiled code."""
     if reason := _refusal(operands):
         _fall_back(reason, operands.x.is_cpu)
-        return autograd.run_reference(call, operands)
+        return derivatives.run(call, operands)
     # An exported program is to run, not to train: should it be trained all the same, it runs forward again.
-    keep = not torch.compiler.is_exporting() and torch.is_grad_enabled() and autograd.requires_grad(operands)
+    keep = not torch.compiler.is_exporting() and requires_grad(operands.parameters, operands.x, operands.state)
     outputs, *final, _ = torch.ops.elman.unroll(*_arguments(encode(call.graph), call, operands), keep)
     return outputs, tuple(final)
 
@@ -81,7 +80,7 @@ def _refusal(operands: Operands) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _fall_back(reason: str, log: bool) -> None:
     fall_back(reason, log=log)
 
@@ -147,7 +146,7 @@ def _unroll(*arguments: Any) -> list[Tensor]:
     call, operands = _read(*run)
     _refuse_forward_mode()
     if _by_reference(call, operands):
-        outputs, final = autograd.run_reference(call, operands)
+        outputs, final = derivatives.run(call, operands)
         # That the first number is NaN says that nothing was kept. An operator must not return a tensor twice.
         return [outputs, *(state.clone() for state in final), _room(call, operands, keep).fill_(torch.nan)]
     outputs, final, kept = segments.forward(call, operands, keep=keep and not call.recompute)
@@ -170,7 +169,7 @@ def _unroll_backward(*arguments: Any) -> list[Tensor]:
     _refuse_forward_mode()
     gradients = (grad_outputs, *grad_states)
     if bool(kept[0].isnan()) if kept.numel() else _by_reference(call, operands):
-        found = autograd.differentiate(call, operands, gradients, names)
+        found = derivatives.differentiate(call, operands, gradients, names)
         return [gradient.clone(memory_format=torch.contiguous_format) for gradient in found]
     by_name = segments.backward(call, operands, outputs, kept if kept.numel() else None, gradients, names)
     return [by_name[name] for name in names]
@@ -180,21 +179,21 @@ def _fake_unroll_backward(*arguments: Any) -> list[Tensor]:
     *run, _, _, _, _, names = arguments
     call, operands = _read(*run)
     _refuse_forward_mode()
-    given = autograd.by_name(call, operands)
+    given = operands.by_name(call)
     return [operands.x.new_empty(given[name].shape) for name in names]
 
 
 def _save_run(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
     ctx.call, operands = _read(*inputs[:8])
     ctx.equations = inputs[0]
-    ctx.save_for_backward(output[0], output[-1], *autograd.flat(operands))
+    ctx.save_for_backward(output[0], output[-1], *operands.flat)
     ctx.set_materialize_grads(False)
 
 
 def _backward_of_run(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
     outputs, kept, *flat = ctx.saved_tensors
-    operands = autograd.operands_of(*flat)
-    given = autograd.by_name(ctx.call, operands)
+    operands = Operands.of(*flat)
+    given = operands.by_name(ctx.call)
     _, x, parameters, state, *_ = ctx.needs_input_grad
     names = [name for name, needed in zip(given, (x, *parameters, *state), strict=True) if needed]
     grad_outputs, *grad_states = gradients[:-1]
@@ -213,18 +212,18 @@ def _save_gradients(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -
     ctx.call, operands = _read(*inputs[:8])
     *_, grad_outputs, grad_states, names = inputs
     ctx.request = Request(ctx.call, tuple(names))
-    ctx.save_for_backward(grad_outputs, *grad_states, *autograd.flat(operands))
+    ctx.save_for_backward(grad_outputs, *grad_states, *operands.flat)
 
 
 def _backward_of_gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Any, ...]:
     request, tensors = ctx.request, ctx.saved_tensors
-    incoming, operands = tensors[: request.incoming], autograd.operands_of(*tensors[request.incoming :])
+    incoming, operands = tensors[: request.incoming], Operands.of(*tensors[request.incoming :])
     places = [f"gradient:{k}" for k in range(request.incoming)]
     _, x, parameters, state, *_, grad_outputs, grad_states, _ = ctx.needs_input_grad
-    every = (*places, *autograd.by_name(request.call, operands))
+    every = (*places, *operands.by_name(request.call))
     flags = (grad_outputs, *grad_states, x, *parameters, *state)
     needed = [name for name, asked in zip(every, flags, strict=True) if asked]
-    found = autograd.differentiate_twice(request, operands, incoming, gradients, needed)
+    found = derivatives.differentiate_twice(request, operands, incoming, gradients, needed)
     outputs, *states = (found.get(place) for place in places)
     return *_side_by_side(request.call, operands, found), None, None, outputs, states, None
 
@@ -232,17 +231,27 @@ def _backward_of_gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Any, 
 def _side_by_side(call: Call, operands: Operands, found: Mapping[str, Tensor]) -> tuple[Any, ...]:
     """Put gradients in the places of `_arguments`."""
     parameters = [found.get(name) for name in operands.parameters]
-    states = [found.get(f"state:{name}") for name in call.graph.states]
+    states = [found.get(name) for name in call.state_names]
     return None, found.get("x"), parameters, states, None, None, None, None
 
 
-_LIBRARY: Final = torch.library.Library("elman", "DEF")
-_LIBRARY.define(f"unroll({_RUN}, bool keep) -> Tensor[]", tags=torch.Tag.pt2_compliant_tag)
-_LIBRARY.define(f"unroll_backward({_RUN}, {_GRADIENTS}) -> Tensor[]", tags=torch.Tag.pt2_compliant_tag)
-for _name, _function, _fake, _backward, _save in (
-    ("unroll", _unroll, _fake_unroll, _backward_of_run, _save_run),
-    ("unroll_backward", _unroll_backward, _fake_unroll_backward, _backward_of_gradients, _save_gradients),
-):
-    _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"elman::{_name}", _fake, lib=_LIBRARY)
-    torch.library.register_autograd(f"elman::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
+def _register() -> torch.library.Library:
+    """Make the operators known to torch, for as long as the library that is returned lives."""
+    library = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
+    operators = {
+        f"unroll({_RUN}, bool keep)": (_unroll, _fake_unroll, _save_run, _backward_of_run),
+        f"unroll_backward({_RUN}, {_GRADIENTS})": (
+            *(_unroll_backward, _fake_unroll_backward),
+            *(_save_gradients, _backward_of_gradients),
+        ),
+    }
+    for schema, (function, fake, save, backward) in operators.items():
+        name = schema.partition("(")[0]
+        library.define(f"{schema} -> Tensor[]", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
+        library.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        torch.library.register_fake(f"elman::{name}", fake, lib=library)
+        torch.library.register_autograd(f"elman::{name}", backward, setup_context=save, lib=library)
+    return library
+
+
+_LIBRARY: Final = _register()

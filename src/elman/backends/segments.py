@@ -7,38 +7,18 @@ forgets it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from math import isqrt
 
 import torch
 from torch import Tensor
 
+from elman.backends.call import Call, Operands
 from elman.backends.llvm import recurrence
 from elman.backends.llvm.recurrence import Run
-from elman.compiler.graph import Graph
 
-__all__ = ["Call", "Operands", "backward", "forward", "segments"]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a run is apart from its numbers."""
-
-    graph: Graph
-    reverse: bool = False
-    recompute: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Operands:
-    """The numbers of a run, as `elman.backends.reference.unroll` takes them."""
-
-    parameters: Mapping[str, Tensor]
-    x: Tensor
-    state: Sequence[Tensor]
-    valid: Tensor | None = None
-    reset: Tensor | None = None
+__all__ = ["across", "backward", "forward", "part", "segments"]
 
 
 def segments(time: int, *, reverse: bool) -> list[slice]:
@@ -70,9 +50,9 @@ def forward(call: Call, operands: Operands, *, keep: bool) -> Run:
     borders: list[Tensor] = []
     for k, steps in enumerate(segments(time, reverse=call.reverse)):
         if k:
-            state = _across(call, operands, steps, state)
+            state = across(call, operands, steps, state)
             borders += [torch.stack(state)] if keep else []
-        run = _forward(call, _part(operands, steps, state), keep=False)
+        run = _forward(call, part(operands, steps, state), keep=False)
         outputs[:, steps], state = run.outputs, run.states
     empty = outputs.new_empty(0, len(state), *state[0].shape)
     return Run(outputs, state, torch.stack(borders) if borders else empty if keep else None)
@@ -98,6 +78,7 @@ def backward(
     """
     if outputs is None or kept is None:
         outputs, _, kept = forward(call, operands, keep=True)
+    assert kept is not None
     if call.recompute:
         return _backward_in_segments(call, operands, kept, gradients, wanted)
     return _backward(call, operands, outputs, kept, gradients, wanted)
@@ -106,24 +87,24 @@ def backward(
 def _backward_in_segments(
     call: Call,
     operands: Operands,
-    borders: Tensor | None,
+    borders: Tensor,
     gradients: Sequence[Tensor | None],
     wanted: Collection[str],
 ) -> dict[str, Tensor]:
     """Run each segment forward and back, the last one first."""
-    assert borders is not None  # `forward` keeps them
     names = [f"state:{name}" for name in call.graph.states]
     grad_outputs, *carried = gradients
     total: dict[str, Tensor] = {"x": torch.empty_like(operands.x)} if "x" in wanted else {}
     cuts = segments(operands.x.shape[1], reverse=call.reverse)
     for k, steps in reversed(list(enumerate(cuts))):
-        part = _part(operands, steps, tuple(borders[k - 1]) if k else operands.state)
-        run = _forward(call, part, keep=True)
-        here = None if grad_outputs is None else grad_outputs[:, steps]
+        here = part(operands, steps, borders[k - 1].unbind() if k else operands.state)
+        run = _forward(call, here, keep=True)
+        incoming = None if grad_outputs is None else grad_outputs[:, steps]
         asked = {*wanted, *names} if k else wanted
-        found = _backward(call, part, run.outputs, run.kept, [here, *carried], asked)
+        assert run.kept is not None
+        found = _backward(call, here, run.outputs, run.kept, [incoming, *carried], asked)
         if k:
-            carried = list(_across(call, operands, steps, [found.pop(name) for name in names]))
+            carried = list(across(call, operands, steps, [found.pop(name) for name in names]))
         if "x" in found:
             total["x"][:, steps] = found.pop("x")
         for name, gradient in found.items():
@@ -131,7 +112,7 @@ def _backward_in_segments(
     return total
 
 
-def _across(call: Call, operands: Operands, steps: slice, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def across(call: Call, operands: Operands, steps: slice, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Bring states, or their gradients, over the border at which a segment is entered.
 
     The reset before step t is met by who comes from the right when step t is done: at the border of two segments it
@@ -143,7 +124,8 @@ def _across(call: Call, operands: Operands, steps: slice, states: Sequence[Tenso
     return tuple(state.masked_fill(fresh, 0.0) for state in states)
 
 
-def _part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
+def part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
+    """Return the operands of a segment."""
     valid, reset = (None if mask is None else mask[:, steps] for mask in (operands.valid, operands.reset))
     return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset)
 
@@ -165,7 +147,7 @@ def _backward(
     call: Call,
     operands: Operands,
     outputs: Tensor,
-    kept: Tensor | None,
+    kept: Tensor,
     gradients: Sequence[Tensor | None],
     wanted: Collection[str],
 ) -> dict[str, Tensor]:

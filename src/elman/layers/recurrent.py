@@ -163,8 +163,9 @@ class Recurrent(nn.Module):
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Run over x; see the class for shapes."""
-        self._check_input(x)
-        batch, time, _ = x.shape
+        cells = [cell for row in cast(Iterable[Iterable[Cell]], self.cells) for cell in row]
+        parameters = [self._parameters_of(cell) for cell in cells]
+        batch, time = self._checked_sizes(x, parameters[0])
         valid = None if lengths is None else self._valid(lengths, batch, time, x.device)
         reset = None if reset is None else self._checked_reset(reset, batch, time, x.device)
         if valid is not None:
@@ -175,22 +176,22 @@ class Recurrent(nn.Module):
         initial = self._initial_state(state, x)
         outputs = self._dropped(x, self.input_dropout)
         final: list[tuple[Tensor, ...]] = []
-        for layer, cells in enumerate(cast(Iterable[Iterable[Cell]], self.cells)):
+        for first in range(0, len(cells), self.directions):
             runs = [
                 dispatch.unroll(
-                    cell.graph,
-                    self._parameters_of(cell),
+                    cells[k].graph,
+                    parameters[k],
                     outputs,
-                    initial[len(final) + direction],
+                    initial[k],
                     valid=valid,
                     reset=reset,
-                    reverse=direction == 1,
+                    reverse=k > first,
                     recompute=self.recompute,
                 )
-                for direction, cell in enumerate(cells)
+                for k in range(first, first + self.directions)
             ]
             outputs = torch.cat([run[0] for run in runs], dim=2) if self.bidirectional else runs[0][0]
-            last = layer == self.num_layers - 1
+            last = first + self.directions == len(cells)
             outputs = self._dropped(outputs, self.output_dropout if last else self.dropout)
             final += [run[1] for run in runs]
         return outputs, self._joined(final)
@@ -224,10 +225,10 @@ class Recurrent(nn.Module):
 
     def _joined(self, final: Sequence[tuple[Tensor, ...]]) -> Any:
         """Join the final states of all layers and directions to one ``(batch, layers, directions, hidden)`` a state."""
-        if len(final) == 1:
-            return self.cell.State(*(s[:, None, None] for s in final[0]))
-        shape = (self.num_layers, self.directions)
-        return self.cell.State(*(torch.stack(s, dim=1).unflatten(1, shape) for s in zip(*final, strict=True)))
+        shape = (-1, self.num_layers, self.directions, self.hidden_size)
+        return self.cell.State(
+            *((s[0] if len(s) == 1 else torch.cat(s, dim=1)).view(shape) for s in zip(*final, strict=True))
+        )
 
     @property
     def _name(self) -> str:
@@ -250,8 +251,10 @@ class Recurrent(nn.Module):
             )
         return float(value)
 
-    def _check_input(self, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
+    def _checked_sizes(self, x: Tensor, parameters: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Return batch and time of x, if it is what the layer reads."""
+        shape = x.shape
+        if len(shape) != 3 or shape[2] != self.input_size or shape[1] < 1:
             cause = ""
             if x.ndim == 2:
                 cause = "For one sequence, pass x[None]; for one step of a batch, x[:, None]."
@@ -261,11 +264,12 @@ class Recurrent(nn.Module):
                 cause = "There is no step to do."
             expected = f"(batch, time, input_size={self.input_size})"
             raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(tuple(x.shape)), cause=cause))
-        weight = next(iter(self._parameters_of(self.cell_at(0, 0)).values()))
+        weight = next(iter(parameters.values())) if self.projection is None else self.projection.weight
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
             fixes = f"Call x.to({weight.dtype}){f', or layer.to({x.dtype})' if x.is_floating_point() else ''}."
             expected = f"of the weights' type {weight.dtype}"
             raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(x.dtype), cause=fixes))
+        return shape[0], shape[1]
 
     def _initial_state(self, state: Sequence[Tensor] | None, x: Tensor) -> Sequence[Sequence[Tensor]]:
         """Return the states ``(batch, hidden)`` of each layer and direction."""

@@ -6,7 +6,6 @@ citizen of PyTorch.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +54,6 @@ class _Program:
     lanes: int
     forward: runtime.Entry
     backward: runtime.Entry
-    forward_fields: tuple[str, ...]
-    backward_fields: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,24 +73,15 @@ def _program(graph: Graph, size: int) -> _Program:
     library = runtime.load("cell", repr(graph), size, write, exports, tiles(size).addresses)
     return _Program(
         cell,
-        lanes(size),
-        runtime.Entry(library, FORWARD),
-        runtime.Entry(library, BACKWARD),
-        (*TEAM_FIELDS, *forward_fields(cell)),
-        (*TEAM_FIELDS, *backward_fields(cell)),
+        runtime.shape(size).lanes,
+        runtime.Entry(library, FORWARD, (*TEAM_FIELDS, *forward_fields(cell))),
+        runtime.Entry(library, BACKWARD, (*TEAM_FIELDS, *backward_fields(cell))),
     )
-
-
-def lanes(size: int) -> int:
-    """Return how many numbers of a size a vector of this host holds."""
-    here = runtime.host()
-    assert isinstance(here, runtime.Host)
-    return here.bits // (8 * size)
 
 
 def kept_size(graph: Graph, batch: int, time: int, hidden: int, dtype: torch.dtype) -> int:
     """Return how many numbers a run keeps for the way back: the states before each step, and values of the steps."""
-    cell, width = plan(graph), lanes(_SIZES[dtype])
+    cell, width = plan(graph), runtime.shape(_SIZES[dtype]).lanes
     matrix = -(-hidden // width) * width * (batch | 1)
     return matrix * ((time + 1) * len(graph.states) + time * len(cell.kept))
 
@@ -137,20 +125,20 @@ def forward(
     work = x.new_empty(sum(parts.values()))
     threads, row_parts = _share(batch, time, hidden, vectors, work.numel())
     numbers: dict[str, int] = {
-        **dict(steps=time, batch=batch, input=features, hidden=hidden, vectors=vectors, rows=rows),
-        **dict(threads=threads, row_parts=row_parts),
+        **{"steps": time, "batch": batch, "input": features, "hidden": hidden, "vectors": vectors, "rows": rows},
+        "row_parts": row_parts,
         **_strided("x", x, reverse),
         **_strided("y", outputs, reverse),
-        **dict(flags=0 if flags is None else flags.data_ptr()),
+        **{"flags": _address(flags)},
         **{name: tensor.data_ptr() for name, tensor in weights.items()},
         **{f"initial_{name}": s.data_ptr() for name, s in zip(graph.states, state, strict=True)},
         **{f"initial_row_{name}": s.stride(0) for name, s in zip(graph.states, state, strict=True)},
         **{f"final_{name}": s.data_ptr() for name, s in zip(graph.states, final, strict=True)},
-        **dict(history=kept.data_ptr(), history_mask=-1 if keep else 1),
-        **dict(kept=kept.data_ptr() + history * x.element_size(), kept_step=len(cell.kept) * matrix if keep else 0),
-        **_places(work, parts),
+        **{"history": kept.data_ptr(), "history_mask": -1 if keep else 1},
+        **{"kept": kept.data_ptr() + history * x.element_size(), "kept_step": len(cell.kept) * matrix if keep else 0},
+        **runtime.places(work, parts),
     }
-    _call(program.forward, program.forward_fields, numbers, threads)
+    program.forward(threads, numbers)
     return Run(outputs, final, kept if keep else None)
 
 
@@ -194,7 +182,6 @@ def backward(
     input_vectors = -(-features // width)
     chunk_matrix = vectors * width * chunk_rows
     x = _rows_together(x)
-    dy = x.new_zeros(1).expand(batch, time, hidden) if grad_outputs is None else grad_outputs
     dy = x.new_zeros(hidden).expand(batch, time, hidden) if grad_outputs is None else _rows_together(grad_outputs)
     given = [None if g is None else _rows_together(g) for g in grad_states]
     weights = {name: parameter.contiguous() for name, parameter in parameters.items()}
@@ -226,25 +213,25 @@ def backward(
     history = (time + 1) * states * matrix
     dx = gradients.get("x")
     numbers: dict[str, int] = {
-        **dict(steps=time, batch=batch, input=features, hidden=hidden, vectors=vectors, rows=rows),
-        **dict(threads=threads, row_parts=row_parts),
+        **{"steps": time, "batch": batch, "input": features, "hidden": hidden, "vectors": vectors, "rows": rows},
+        "row_parts": row_parts,
         **_strided("x", x, reverse),
         **_strided("dy", dy, reverse),
-        **dict(flags=0 if flags is None else flags.data_ptr()),
+        **{"flags": _address(flags)},
         **{name: tensor.data_ptr() for name, tensor in weights.items()},
         **{f"wanted_{name}": 0 if g is None else g.data_ptr() for name, g in zip(graph.states, given, strict=True)},
         **{f"wanted_row_{name}": 0 if g is None else g.stride(0) for name, g in zip(graph.states, given, strict=True)},
         **{f"initial_{name}": _address(gradients.get(f"state:{name}")) for name in graph.states},
-        **dict(history=kept.data_ptr()),
-        **dict(kept=kept.data_ptr() + history * x.element_size(), kept_step=len(cell.kept) * matrix),
-        **(dict(dx=0, dx_row=0, dx_step=0) if dx is None else _strided("dx", dx, reverse)),
+        **{"history": kept.data_ptr()},
+        **{"kept": kept.data_ptr() + history * x.element_size(), "kept_step": len(cell.kept) * matrix},
+        **({"dx": 0, "dx_row": 0, "dx_step": 0} if dx is None else _strided("dx", dx, reverse)),
         **{f"d{name}": _address(gradients.get(name)) for name in ("weight_x", "weight_h", "bias", "diagonal")},
-        **dict(chunk=chunk, chunk_rows=chunk_rows, input_vectors=input_vectors),
-        **_places(work, parts),
+        **{"chunk": chunk, "chunk_rows": chunk_rows, "input_vectors": input_vectors},
+        **runtime.places(work, parts),
     }
     if not graph.input_blocks:
         numbers["dx"] = 0
-    _call(program.backward, program.backward_fields, numbers, threads)
+    program.backward(threads, numbers)
     return gradients
 
 
@@ -281,28 +268,9 @@ def _flags(valid: Tensor | None, reset: Tensor | None, reverse: bool) -> Tensor 
     return (flags.flip(1) if reverse else flags).t().contiguous()
 
 
-def _places(work: Tensor, parts: Mapping[str, int]) -> dict[str, int]:
-    """Lay the parts one after the other."""
-    place, places = work.data_ptr(), {}
-    for name, count in parts.items():
-        places[name] = place
-        place += count * work.element_size()
-    return places
-
-
 def _share(batch: int, time: int, hidden: int, vectors: int, weights: int) -> tuple[int, int]:
     """Return the number of threads, and into how many parts the rows are cut: the rest of them share the units."""
     threads = min(runtime.team(), batch * vectors)
     if 2 * batch * time * weights < _SMALL:
         threads = 1
     return threads, (threads if batch >= 16 * threads or vectors < threads else 1)
-
-
-def _call(entry: runtime.Entry, fields: Sequence[str], numbers: dict[str, int], threads: int) -> None:
-    block = (ctypes.c_int64 * (len(fields) + 16))()
-    address = ctypes.addressof(block)
-    numbers["barrier"] = address + 8 * (len(fields) + 8)  # on a line of the cache of its own
-    numbers.update(runtime.services())
-    for k, field in enumerate(fields):
-        block[k] = numbers.get(field, 0)
-    entry(address, threads)

@@ -24,15 +24,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from elman.errors import BackendError
+
 if TYPE_CHECKING:
     from llvmlite import ir
+    from torch import Tensor
 
     from elman.backends.llvm.vectors import Shape
 
 __all__ = ["Host", "Library", "host", "load", "pool", "team"]
 
 _MAGIC: Final = b"elman machine code 1\n"
-_LOCK: Final = threading.RLock()
+_LOCK = threading.RLock()
+_TEAM = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,17 @@ def host() -> Host | str:
     return f"the processor {described[1]} has none of AVX-512, AVX2 with FMA, and NEON"
 
 
+@functools.cache
+def shape(size: int) -> Shape:
+    """Return the vectors and tiles of this host for numbers of a size."""
+    from elman.backends.llvm.vectors import Shape
+
+    here = host()
+    if not isinstance(here, Host):
+        raise BackendError(f"There is no compiled code here: {here}.")
+    return Shape.of(here.bits, here.registers, size)
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """Machine code in memory: the addresses of its functions; ``owner`` keeps it there."""
@@ -98,8 +113,8 @@ def load(
     """
     with _LOCK:
         here = host()
-        if isinstance(here, str):
-            raise RuntimeError(here)
+        if not isinstance(here, Host):
+            raise BackendError(f"There is no compiled code here: {here}.")
         path = cache_folder() / f"{name}-{_digest(here, key, size)}.o"
         code = _read(path)
         if code is None:
@@ -181,12 +196,10 @@ def _compile(here: Host, name: str, size: int, write: Callable[[ir.Module, Shape
     import llvmlite.binding as llvm
     from llvmlite import ir
 
-    from elman.backends.llvm.vectors import Shape
-
     target = _target(here)
     module = ir.Module(name)
     module.triple, module.data_layout = here.triple, str(target.target_data)
-    write(module, Shape.of(here.bits, here.registers, size))
+    write(module, shape(size))
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=1)
@@ -265,7 +278,9 @@ def _openmp_libraries() -> list[str]:
 
 def team() -> int:
     """Return how many threads a kernel may use: torch's number, and one in a forked child, whose pool is gone."""
-    return 1 if _forked else torch.get_num_threads()
+    if _forked:
+        return 1
+    return torch.get_num_threads() if pool() is not None else min(torch.get_num_threads(), os.cpu_count() or 1)
 
 
 _forked = False
@@ -282,31 +297,51 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def _own_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=64, thread_name_prefix="elman")
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="elman")
 
 
 _SINGLE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 class Entry:
-    """A kernel that can be called on one thread or several."""
+    """A kernel that can be called on one thread or several.
 
-    def __init__(self, library: Library, name: str) -> None:
+    Args:
+        library: where it is.
+        name: the function's.
+        fields: names of the numbers that it reads.
+    """
+
+    def __init__(self, library: Library, name: str, fields: Sequence[str]) -> None:
         self._library = library
         self._single = _SINGLE(library.addresses[name])
         self._shared = library.addresses[f"{name}_shared"]
+        self._fields = tuple(fields)
+        self._block = ctypes.c_int64 * (len(fields) + 16)
 
-    def __call__(self, numbers: int, threads: int) -> None:
-        """Run with the block of numbers at an address."""
+    def __call__(self, threads: int, numbers: Mapping[str, int]) -> None:
+        """Run with these numbers; those that are not named are 0."""
+        block = self._block(*[numbers.get(field, 0) for field in self._fields])
+        address = ctypes.addressof(block)
         if threads == 1:
-            self._single(numbers, 0, 1)
-        elif (torch_pool := pool()) is not None:
-            torch_pool.parallel(self._shared, numbers, threads, 0)
+            self._single(address, 0, 1)
+            return
+        barrier = address + 8 * (len(self._fields) + 8)  # in a line of the cache that nobody else writes
+        for field, number in (("threads", threads), ("barrier", barrier), *services().items()):
+            block[self._fields.index(field)] = number
+        if (torch_pool := pool()) is not None:
+            torch_pool.parallel(self._shared, address, threads, 0)
         else:
-            rest = [_own_pool().submit(self._single, numbers, k, threads) for k in range(1, threads)]
-            self._single(numbers, 0, threads)
-            for other in rest:
-                other.result()
+            _run_on_own_threads(self._single, address, threads)
+
+
+def _run_on_own_threads(function: Any, address: int, threads: int) -> None:
+    """Run on threads of our own, one team at a time: a team waits for all of its members."""
+    with _TEAM:
+        rest = [_own_pool().submit(function, address, k, threads) for k in range(1, threads)]
+        function(address, 0, threads)
+        for other in rest:
+            other.result()
 
 
 @functools.cache
@@ -320,3 +355,12 @@ def services() -> Mapping[str, int]:
         "omp_get_thread_num": torch_pool.thread if torch_pool else 0,
         "omp_get_num_threads": torch_pool.threads if torch_pool else 0,
     }
+
+
+def places(work: Tensor, parts: Mapping[str, int]) -> dict[str, int]:
+    """Lay parts of so many numbers one after the other, and return their addresses."""
+    place, addresses = work.data_ptr(), {}
+    for name, count in parts.items():
+        addresses[name] = place
+        place += count * work.element_size()
+    return addresses

@@ -263,6 +263,8 @@ class Code:
         """Return one of two values; of vectors, lane by lane."""
         if isinstance(yes, Vector) or isinstance(no, Vector):
             return Vector(self, self.builder.select(condition, self.vector(yes).value, self.vector(no).value))
+        if isinstance(yes, ir.Value):
+            return self.builder.select(condition, yes, no)
         if isinstance(yes, Pointer):
             return Pointer(self, self.builder.select(condition, yes.value, no.value))
         return Integer(self, self.builder.select(condition, self.integer(yes), self.integer(no)))

@@ -1,0 +1,149 @@
+"""Dense layers on plain tensors in compiled code: linear, and linear with cross-entropy. Nothing here knows autograd."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from elman.backends.llvm import runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["cross_entropy", "linear", "linear_backward"]
+
+_SMALL = 2e5  #: floating-point operations below which a second thread is not worth its start
+
+
+@functools.cache
+def _kernels(size: int) -> Mapping[str, runtime.Entry]:
+    from elman.backends.llvm import dense
+    from elman.backends.llvm.gemm import tiles
+    from elman.backends.llvm.team import TEAM_FIELDS
+
+    fields = {
+        dense.LINEAR: dense.LINEAR_FIELDS,
+        dense.LINEAR_BACKWARD: dense.LINEAR_BACKWARD_FIELDS,
+        dense.CROSS_ENTROPY: dense.CROSS_ENTROPY_FIELDS,
+    }
+    exports = [*fields, *(f"{name}_shared" for name in fields)]
+    library = runtime.load("dense", "", size, dense.write_dense, exports, tiles(size).addresses)
+    return {name: runtime.Entry(library, name, (*TEAM_FIELDS, *own)) for name, own in fields.items()}
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return x Wᵀ + b of x ``(rows, features)`` and W ``(outputs, features)``."""
+    rows, features = x.shape
+    outputs = weight.shape[0]
+    x, weight = _rows_together(x), weight.contiguous()
+    y = x.new_empty(rows, outputs)
+    threads = _threads(2 * rows * features * outputs)
+    shape = runtime.shape(x.element_size())
+    packed = x.new_empty(threads * features * shape.columns * shape.lanes)
+    _kernels(x.element_size())["linear"](
+        threads,
+        {
+            "rows": rows,
+            "features": features,
+            "outputs": outputs,
+            "x": x.data_ptr(),
+            "x_row": x.stride(0),
+            "weight": weight.data_ptr(),
+            "bias": 0 if bias is None else bias.contiguous().data_ptr(),
+            "y": y.data_ptr(),
+            "packed": packed.data_ptr(),
+        },
+    )
+    return y
+
+
+def linear_backward(x: Tensor, weight: Tensor, dy: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    """Return the wanted gradients of `linear` by name: ``x``, ``weight``, ``bias``."""
+    rows, features = x.shape
+    outputs = weight.shape[0]
+    x, weight, dy = _rows_together(x), weight.contiguous(), _rows_together(dy)
+    shapes = {"x": (rows, features), "weight": (outputs, features), "bias": (outputs,)}
+    gradients = {name: x.new_empty(shapes[name]) for name in wanted}
+    _kernels(x.element_size())["linear_backward"](
+        _threads(4 * rows * features * outputs),
+        {
+            "rows": rows,
+            "features": features,
+            "outputs": outputs,
+            "x": x.data_ptr(),
+            "x_row": x.stride(0),
+            "weight": weight.data_ptr(),
+            "dy": dy.data_ptr(),
+            "dy_row": dy.stride(0),
+            **{f"d{name}": gradient.data_ptr() for name, gradient in gradients.items()},
+        },
+    )
+    return gradients
+
+
+def cross_entropy(
+    x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float, wanted: Collection[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return -log softmax(x Wᵀ + b) at the targets, row by row, and gradients of ``scale`` times their sum.
+
+    Args:
+        x: ``(rows, features)``.
+        weight: ``(vocabulary, features)``.
+        bias: ``(vocabulary,)`` or None.
+        targets: int64 ``(rows,)``, from 0 to vocabulary - 1: not checked here.
+        scale: factor of the gradients.
+        wanted: names of gradients: ``x``, ``weight``, ``bias``.
+    """
+    from elman.backends.llvm import dense
+
+    rows, features = x.shape
+    vocabulary = weight.shape[0]
+    x, weight, targets = _rows_together(x), weight.contiguous(), targets.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    shapes = {"x": (rows, features), "weight": (vocabulary, features), "bias": (vocabulary,)}
+    gradients = {name: x.new_empty(shapes[name]) for name in wanted}
+    losses = x.new_empty(rows)
+    shape = runtime.shape(x.element_size())
+    block = dense.GROUPS * shape.columns * shape.lanes
+    chunks = -(-vocabulary // dense.CHUNK)
+    factor = x.new_full((1,), scale)
+    parts = {
+        "x_columns": features * block,
+        "logits": vocabulary * block,
+        "maxima": chunks * block,
+        "sums": chunks * block,
+        "chosen": block,
+        "dx_block": block * -(-features // shape.lanes) * shape.lanes,
+    }
+    work = x.new_empty(sum(parts.values()))
+    _kernels(x.element_size())["cross_entropy"](
+        _threads(2 * rows * features * vocabulary),
+        {
+            "rows": rows,
+            "features": features,
+            "vocabulary": vocabulary,
+            "x": x.data_ptr(),
+            "x_row": x.stride(0),
+            "weight": weight.data_ptr(),
+            "bias": 0 if bias is None else bias.data_ptr(),
+            "targets": targets.data_ptr(),
+            "scale": factor.data_ptr(),
+            "losses": losses.data_ptr(),
+            "gradients": int(bool(gradients)),
+            **{f"d{name}": gradient.data_ptr() for name, gradient in gradients.items()},
+            **runtime.places(work, parts),
+        },
+    )
+    return losses, gradients
+
+
+def _rows_together(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _threads(operations: int) -> int:
+    return 1 if operations < _SMALL else runtime.team()
