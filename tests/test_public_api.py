@@ -25,7 +25,9 @@ PUBLIC = {
         Affine Cell CoupledLSTMCell Diagonal GRUCell GateParameter LSTMCell PeepholeLSTMCell RNNCell ReLURNNCell
         ResetBeforeGRUCell find
     """,
-    "elman.layers": "GRU LSTM RNN CoupledLSTM PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU",
+    "elman.layers": """
+        GRU LSTM RNN CoupledLSTM LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU linear_cross_entropy
+    """,
     "elman.interop": "from_torch",
     "elman.data": """
         Entry FileStatus ImageFormat LabelledData LabelledSequences RemoteFile ShuffledBatches cache_directory fetch

@@ -334,13 +334,8 @@ def test_compiled_code_gives_no_silent_zeros(backend):
     with pytest.raises(RuntimeError, match=r"Second derivatives|double backward"):
         first.square().sum().backward()
     x, weight, bias = (value.detach() for value in operands)
-    expected = jvp(lambda x: by_torch(x, weight, bias, targets), (x,), (x,))
-    try:
-        got = jvp(lambda x: function(x, weight, bias, targets), (x,), (x,))
-    except RuntimeError as error:
-        assert "Forward-mode" in str(error)
-    else:  # torch has left its compiled code
-        close(got, expected)
+    got = jvp(lambda x: function(x, weight, bias, targets), (x,), (x,))  # torch leaves its compiled code
+    close(got, jvp(lambda x: by_torch(x, weight, bias, targets), (x,), (x,)))
 
 
 def test_the_operator_gives_no_silent_zeros():

@@ -257,6 +257,7 @@ def _differentiated(
     operands: Sequence[Tensor | None], options: tuple[int, bool], grad: Tensor, wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """Return the gradients in torch's operations, to be differentiated again."""
+    ignore_index, mean = options
     places = [k for k, needed in enumerate(wanted) if needed]
 
     def loss(*values: Tensor) -> Tensor:
@@ -264,7 +265,8 @@ def _differentiated(
         for k, value in zip(places, values, strict=True):
             every[k] = value
         with torch.autocast(values[0].device.type, enabled=False):  # as in the forward pass
-            return _by_torch(*every, *options)
+            x, weight, bias, targets = every
+            return _by_torch(x, weight, bias, targets, ignore_index, mean)
 
     # In this form x may itself depend on the weights: each gets the gradient of its own place.
     pull = torch.func.vjp(loss, *(operands[k] for k in places))[1]

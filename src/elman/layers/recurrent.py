@@ -163,7 +163,7 @@ class Recurrent(nn.Module):
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Run over x; see the class for shapes."""
-        cells = [cell for row in cast(Iterable[Iterable[Cell]], self.cells) for cell in row]
+        cells = [cell for row in cast("Iterable[Iterable[Cell]]", self.cells) for cell in row]
         parameters = [self._parameters_of(cell) for cell in cells]
         batch, time = self._checked_sizes(x, parameters[0])
         valid = None if lengths is None else self._valid(lengths, batch, time, x.device)
@@ -220,15 +220,15 @@ class Recurrent(nn.Module):
 
     def _parameters_of(self, cell: Cell) -> Mapping[str, Tensor]:
         """Return the packed parameters by name; `functional_call` and parametrisations put others in their places."""
-        held = cast(Mapping[str, Tensor], cell._parameters)
+        held = cast("Mapping[str, Tensor]", cell._parameters)
         return held if tuple(held) == self._packed else {name: getattr(cell, name) for name in self._packed}
 
     def _joined(self, final: Sequence[tuple[Tensor, ...]]) -> Any:
         """Join the final states of all layers and directions to one ``(batch, layers, directions, hidden)`` a state."""
-        shape = (-1, self.num_layers, self.directions, self.hidden_size)
-        return self.cell.State(
-            *((s[0] if len(s) == 1 else torch.cat(s, dim=1)).view(shape) for s in zip(*final, strict=True))
-        )
+        shape = (final[0][0].shape[0], self.num_layers, self.directions, self.hidden_size)
+        if len(final) == 1:
+            return self.cell.State(*(s.view(shape) for s in final[0]))
+        return self.cell.State(*(torch.cat(s, dim=1).view(shape) for s in zip(*final, strict=True)))
 
     @property
     def _name(self) -> str:
@@ -277,10 +277,10 @@ class Recurrent(nn.Module):
             zeros = x.new_zeros(x.shape[0], self.hidden_size)
             return [[zeros] * len(self.cell.states)] * (self.num_layers * self.directions)
         shape = (x.shape[0], self.num_layers, self.directions, self.hidden_size)
-        names = ", ".join(self.cell.states)
         if isinstance(state, Tensor) or len(state) != len(self.cell.states):
+            expected = f"a sequence of states ({', '.join(self.cell.states)})"
             got = "one tensor" if isinstance(state, Tensor) else f"{len(state)}"
-            raise ShapeError(describe(f"{self._name}: state", expected=f"a sequence of states ({names})", got=got))
+            raise ShapeError(describe(f"{self._name}: state", expected=expected, got=got))
         for name, s in zip(self.cell.states, state, strict=True):
             if tuple(s.shape) != shape:
                 expected = f"(batch, layers, directions, hidden_size) = {shape}"

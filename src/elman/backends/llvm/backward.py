@@ -6,7 +6,8 @@ weights and of x take the whole chunk in large products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from llvmlite import ir
@@ -187,7 +188,7 @@ class _Backward(Kernel):
                     weights = self.packed(self._panels, self.pointer(f"packed_{p}_{k}"), inner, tile.vector)
                     self.multiply(tile, self._panels, factors, weights, self._scratch[p][k])
                 with self.each_vector(tile) as (within, vector):
-                    self.each_row(tile, lambda rows: self._rows(p, step, inside, tile, rows, within, vector))
+                    self.each_row(tile, partial(self._rows, p, step, inside, tile, within, vector))
                 self._fix(p, step, inside, tile)
             if any(later.products for later in self.plan.backward[p + 1 :]):
                 self.step_barrier()
@@ -211,9 +212,9 @@ class _Backward(Kernel):
         step: Integer,
         inside: Integer,
         tile: Tile,
-        rows: list[Integer],
         within: Integer,
         vector: Integer,
+        rows: list[Integer],
     ) -> None:
         phase, derived = self.plan.backward[p], self.plan.adjoint
         places = [self.in_lines(tile.row + row, vector) for row in rows]
@@ -260,10 +261,10 @@ class _Backward(Kernel):
             for k, numbers in operands.items():
                 matrix = self.pointer("operands") + self._chunk_matrix * self._computed.index(k)
                 (matrix + self._in_chunk(inside, tile.row + row, vector)).store(
-                    self.choose(self.units_mask(vector), numbers[r], 0.0)
+                    self.blend(self.units_mask(vector), numbers[r], 0.0)
                 )
 
-    def _forward_values(self, step: Integer, places: list[Integer], vector: Integer) -> Any:
+    def _forward_values(self, step: Integer, places: list[Integer], vector: Integer) -> Callable[[int], list[Any]]:
         """Return a function that gives values of the step: read where they were kept, else computed again."""
         graph = self.plan.graph
         memory: dict[int, list[Any]] = {}
@@ -340,14 +341,14 @@ class _Backward(Kernel):
         for g in phase.gates:
             position = self._gates.index(self.plan.graph.gates[g])
             # lanes that are no units are multiplied with zeros, and would spoil sums if they were not numbers
-            (self._delta(position) + in_chunk).store(self.choose(mask, values[derived.gates[g]], 0.0))
+            (self._delta(position) + in_chunk).store(self.blend(mask, values[derived.gates[g]], 0.0))
         for d in phase.diagonals:
             (self._delta(len(self._gates) + d) + in_chunk).store(values[derived.diagonals[d]])
         for k in phase.crossing:
             (self.pointer("crossing") + (self.matrix * self._crossing.index(k) + place)).store(values[k])
         for s in phase.states:
-            k = derived.states[s]
-            new = self.constant(0.0) if k is None else values[k]
+            source = derived.states[s]
+            new = self.constant(0.0) if source is None else values[source]
             (self._gradient(step, s) + place).store(new)
 
     def _fix(self, p: int, step: Integer, inside: Integer, tile: Tile) -> None:
@@ -494,7 +495,7 @@ class _Backward(Kernel):
 
     def _accumulate(self, place: Pointer, values: Vector, mask: ir.Value, chunk: Integer) -> None:
         """Add to a gradient; the first chunk begins it."""
-        before = place.load(self.builder.select(chunk > 0, mask, ir.Constant(mask.type, None)))
+        before = place.load(self.only_if(chunk > 0, mask))
         place.store(before + values, mask)
 
     def _column_sums(self, position: int, block: int, to: Pointer, count: Integer, chunk: Integer) -> None:

@@ -100,7 +100,7 @@ class _Linear(_Dense):
                 with self.loop(0, height) as r, self.loop(0, width) as v:
                     mask = self.used(outputs, column + v.index)
                     values = (self._result + (r.index * width + v.index) * lanes).load()
-                    biased = self.choose(self.given("bias"), mask, ir.Constant(mask.type, None))
+                    biased = self.only_if(self.given("bias"), mask)
                     place = (tiles.index + r.index) * outputs + (column + v.index) * lanes
                     bias = (self.pointer("bias") + (column + v.index) * lanes).load(biased)
                     (self.pointer("y") + place).store(values + bias, mask)
@@ -304,10 +304,8 @@ class _CrossEntropy(_Dense):
                 value = place.load() + self._bias(words.index)
                 place.store(value)
                 # a maximum that is not a number stays so
-                larger = self.builder.or_(
-                    value.compare(">", words.values[0]), value.compare("!=", value)
-                )
-                words.values = [self.choose(larger, value, words.values[0])]
+                larger = self.builder.or_(value.compare(">", words.values[0]), value.compare("!=", value))
+                words.values = [self.blend(larger, value, words.values[0])]
             maximum = words.values[0]
             self._stored("maxima", chunk, group.index).store(maximum)
         self._put_aside(low, high, first, count)
@@ -323,7 +321,8 @@ class _CrossEntropy(_Dense):
 
     def _bias(self, word: Integer) -> Vector:
         """Return a word's bias, or 0, in all lanes."""
-        return self.choose(self.given("bias"), self.pointer("bias") + word, self._none).broadcast()
+        place = self.builder.select(self.given("bias"), (self.pointer("bias") + word).value, self._none.value)
+        return Pointer(self, place).broadcast()
 
     def _put_aside(self, low: Integer, high: Integer, first: Integer, count: Integer) -> None:
         """Remember the logits of those targets that are in a chunk."""
@@ -339,7 +338,7 @@ class _CrossEntropy(_Dense):
         with self.loop(0, chunks, carry=[self.constant(-float("inf"))]) as chunk:
             value = self._stored("maxima", chunk.index, group).load()
             larger = self.builder.or_(value.compare(">", chunk.values[0]), value.compare("!=", value))
-            chunk.values = [self.choose(larger, value, chunk.values[0])]
+            chunk.values = [self.blend(larger, value, chunk.values[0])]
         maximum = chunk.values[0]
         with self.loop(0, chunks, carry=[self.constant(0.0)]) as chunk:
             part = exp(self, self._stored("maxima", chunk.index, group).load() - maximum)
@@ -365,7 +364,7 @@ class _CrossEntropy(_Dense):
             column = self.pointer("logits") + group.index * self.lanes
             with self.loop(low, high) as words:
                 place = column + words.index * self._block
-                place.store(self.choose(used, place.load() * factor, 0.0))
+                place.store(self.blend(used, place.load() * factor, 0.0))
         with self.loop(0, count) as row:
             target = self.load_integer(self.pointer("targets"), first + row.index)
             inside = self.builder.and_(self.builder.not_(target < low), target < high)
@@ -418,7 +417,7 @@ class _CrossEntropy(_Dense):
             place.store_number(self.builder.fadd(before, self._across(group.values[0])))
 
     def _accumulate(self, place: Pointer, values: Vector, mask: ir.Value, first: Integer) -> None:
-        before = place.load(self.builder.select(first > 0, mask, ir.Constant(mask.type, None)))
+        before = place.load(self.only_if(first > 0, mask))
         place.store(before + values, mask)
 
     def _across(self, vector: Vector) -> ir.Value:
@@ -464,8 +463,10 @@ class _CrossEntropy(_Dense):
                     c_row=padded,
                     accumulate=chunk.index,
                 )
-        with self.loop(begin * height, (end * height).minimum(count)) as row:
-            with self.loop(0, self.vectors(features)) as v:
-                values = (self.pointer("dx_block") + (row.index * padded + v.index * lanes)).load()
-                place = (first + row.index) * features + v.index * lanes
-                (self.pointer("dx") + place).store(values, self.used(features, v.index))
+        with (
+            self.loop(begin * height, (end * height).minimum(count)) as done,
+            self.loop(0, self.vectors(features)) as v,
+        ):
+            values = (self.pointer("dx_block") + (done.index * padded + v.index * lanes)).load()
+            place = (first + done.index) * features + v.index * lanes
+            (self.pointer("dx") + place).store(values, self.used(features, v.index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from llvmlite import ir
@@ -147,7 +148,7 @@ class _Forward(Kernel):
                     tile, self._panels[p][k], [self._factor(product, step, tile)], weights, self._scratch[p][k]
                 )
             with self.each_vector(tile) as (within, vector):
-                self.each_row(tile, lambda rows: self._rows(p, step, tile, rows, within, vector))
+                self.each_row(tile, partial(self._rows, p, step, tile, within, vector))
             if phase.states:
                 self._hold(step, phase.states, tile)
                 with self.when(step + 1 < self["steps"]):
@@ -170,7 +171,7 @@ class _Forward(Kernel):
             matrix = self.pointer("operands") + self.matrix * self.plan.computed_operands.index(product.operand)
         return Factor(matrix + tile.row * self.lanes, self.lanes, self.line, blocks, rest)
 
-    def _rows(self, p: int, step: Integer, tile: Tile, rows: list[Integer], within: Integer, vector: Integer) -> None:
+    def _rows(self, p: int, step: Integer, tile: Tile, within: Integer, vector: Integer, rows: list[Integer]) -> None:
         """Write what follows from the products, for one vector of some rows."""
         phase, graph = self.plan.forward[p], self.plan.graph
         places = [self.in_lines(tile.row + row, vector) for row in rows]

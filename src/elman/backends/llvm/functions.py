@@ -67,8 +67,8 @@ def _reduced(code: Code, a: Vector) -> tuple[Vector, Vector]:
 
 def _clamped(code: Code, a: Vector, low: float, high: float) -> Vector:
     """Keep between two bounds; what is not a number stays so."""
-    a = code.choose(a.compare("<", low), low, a)
-    return code.choose(a.compare(">", high), high, a)
+    a = code.blend(a.compare("<", low), low, a)
+    return code.blend(a.compare(">", high), high, a)
 
 
 def exp(code: Code, a: Vector) -> Vector:
@@ -97,7 +97,7 @@ def sigmoid(code: Code, a: Vector) -> Vector:
 def tanh(code: Code, a: Vector) -> Vector:
     """By e^(-2|a|) - 1, which keeps small values exact."""
     b = code.call("fabs", a) * -2.0
-    b = code.choose(b.compare("<", -40.0), -40.0, b)
+    b = code.blend(b.compare("<", -40.0), -40.0, b)
     _, e = _exp_minus_one(code, b)
     return code.call("copysign", -e / (e + 2.0), a)
 
@@ -126,23 +126,23 @@ def log(code: Code, a: Vector) -> Vector:
     # log(1 + f) = f - s (f - z p), and p z is the series after its first term 2 s
     tail = s.fma(z * p - f, n * kind.ln2[1])
     result = n.fma(kind.ln2[0], tail + f)
-    result = code.choose(a.compare("<", 0.0), math.nan, result)
-    result = code.choose(a.compare("==", 0.0), -math.inf, result)
-    result = code.choose(a.compare("==", math.inf), math.inf, result)
-    return code.choose(a.compare("!=", a), a, result)
+    result = code.blend(a.compare("<", 0.0), math.nan, result)
+    result = code.blend(a.compare("==", 0.0), -math.inf, result)
+    result = code.blend(a.compare("==", math.inf), math.inf, result)
+    return code.blend(a.compare("!=", a), a, result)
 
 
 def softplus(code: Code, a: Vector) -> Vector:
     """log(1 + e^a) = max(a, 0) + log(1 + e^-|a|)."""
     u = exp(code, -code.call("fabs", a))
     w = u + 1.0
-    logarithm = code.choose(w.compare("==", 1.0), u, log(code, w) * (u / (w - 1.0)))
+    logarithm = code.blend(w.compare("==", 1.0), u, log(code, w) * (u / (w - 1.0)))
     return relu(code, a) + logarithm
 
 
 def relu(code: Code, a: Vector) -> Vector:
     """The rectifier; what is not a number stays so."""
-    return code.choose(a.compare("<", 0.0), 0.0, a)
+    return code.blend(a.compare("<", 0.0), 0.0, a)
 
 
 def power(code: Code, a: Vector, b: Vector, exponent: float | None = None) -> Vector:
@@ -161,8 +161,8 @@ def power(code: Code, a: Vector, b: Vector, exponent: float | None = None) -> Ve
 
 def _either(code: Code, a: Vector, b: Vector, operator: str) -> Vector:
     """The larger or smaller of two; not a number where either is none."""
-    chosen = code.choose(a.compare(operator, b), a, b)
-    return code.choose(a.compare("!=", a), a, chosen)
+    chosen = code.blend(a.compare(operator, b), a, b)
+    return code.blend(a.compare("!=", a), a, chosen)
 
 
 #: Every operation of a graph but ``power``: (code, operands) → result. A comparison's is a mask of lanes.
@@ -184,5 +184,5 @@ POINTWISE: Final[dict[str, Callable[[Code, Sequence[Any]], Any]]] = {
     "tanh": lambda code, v: tanh(code, v[0]),
     "less": lambda _, v: v[0].compare("<", v[1]),
     "less_equal": lambda _, v: v[0].compare("<=", v[1]),
-    "where": lambda code, v: code.choose(v[0], v[1], v[2]),
+    "where": lambda code, v: code.blend(v[0], v[1], v[2]),
 }

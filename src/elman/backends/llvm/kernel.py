@@ -1,8 +1,8 @@
 """What the forward and the backward kernel of a cell have in common.
 
-Matrices of a layer lie in lines, ``(units / lanes, rows, lanes)``; the number of rows between neighbouring lines is made
-odd, so that lines do not fall on the same sets of the cache. A thread owns a range of rows and a range of units: as
-long as it owns all units of its rows, it runs through all steps without waiting for anyone.
+Matrices of a layer lie in lines, ``(units / lanes, rows, lanes)``; the number of rows between neighbouring lines is
+made odd, so that lines do not fall on the same sets of the cache. A thread owns a range of rows and a range of units:
+as long as it owns all units of its rows, it runs through all steps without waiting for anyone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from llvmlite import ir
@@ -46,7 +47,7 @@ class Panels:
         """First vector and number of vectors of each tile of a block of one vector of units."""
         count = -(-self.gates // self.columns)
         edges = [self.gates * k // count for k in range(count + 1)]
-        return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        return [(a, b - a) for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,7 @@ class Kernel(TeamKernel):
 
     def as_numbers(self, value: Any) -> Vector:
         """Return a value as it is written to memory: the outcome of a comparison as 1 or 0."""
-        return value if isinstance(value, Vector) else self.choose(value, self.constant(1.0), 0.0)
+        return value if isinstance(value, Vector) else self.blend(value, 1.0, 0.0)
 
     def as_value(self, node: Node, numbers: Vector) -> Any:
         """Return a node's value as it was before it was written to memory."""

@@ -1,4 +1,4 @@
-"""Dense layers on plain tensors in compiled code: linear, and linear with cross-entropy. Nothing here knows autograd."""
+"""Linear layers, also with cross-entropy, in compiled code on plain tensors. Nothing here knows of autograd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from elman.backends.llvm import runtime

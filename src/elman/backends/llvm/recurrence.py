@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,11 @@ from torch import Tensor
 from elman.backends.llvm import runtime
 from elman.compiler.graph import Graph
 from elman.compiler.plan import Plan, plan
+
+if TYPE_CHECKING:
+    from llvmlite import ir
+
+    from elman.backends.llvm.vectors import Shape
 
 __all__ = ["Run", "backward", "forward", "kept_size", "refusal"]
 
@@ -65,7 +70,7 @@ def _program(graph: Graph, size: int) -> _Program:
 
     cell = plan(graph)
 
-    def write(module, shape):
+    def write(module: ir.Module, shape: Shape) -> None:
         write_forward(module, shape, cell)
         write_backward(module, shape, cell)
 
@@ -161,8 +166,14 @@ def backward(
 
     Args:
         graph: the equations of a step.
-        parameters: as in `forward`, as are x, state, valid, reset and reverse.
-        outputs: what `forward` gave, as is ``kept``.
+        parameters: as in `forward`.
+        x: as in `forward`.
+        state: as in `forward`.
+        outputs: what `forward` gave.
+        kept: what `forward` kept.
+        valid: as in `forward`.
+        reset: as in `forward`.
+        reverse: as in `forward`.
         grad_outputs: gradient of the outputs; None for zeros.
         grad_states: gradients of the final states; None for zeros.
         wanted: names of gradients: ``x``, those of parameters, and ``state:h`` for the initial state h.

@@ -88,9 +88,11 @@ class Integer:
         return self._compare(">", other)
 
     def equals(self, other: Integer | int) -> ir.Value:
+        """Tell whether two are equal."""
         return self._compare("==", other)
 
     def differs(self, other: Integer | int) -> ir.Value:
+        """Tell whether two differ."""
         return self._compare("!=", other)
 
     def minimum(self, other: Integer | int) -> Integer:
@@ -259,15 +261,17 @@ class Code:
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
         return Vector(self, self.builder.shuffle_vector(single, ir.Constant(self.wide, ir.Undefined), lanes))
 
-    def choose(self, condition: ir.Value, yes: Any, no: Any) -> Any:
-        """Return one of two values; of vectors, lane by lane."""
-        if isinstance(yes, Vector) or isinstance(no, Vector):
-            return Vector(self, self.builder.select(condition, self.vector(yes).value, self.vector(no).value))
-        if isinstance(yes, ir.Value):
-            return self.builder.select(condition, yes, no)
-        if isinstance(yes, Pointer):
-            return Pointer(self, self.builder.select(condition, yes.value, no.value))
+    def choose(self, condition: ir.Value, yes: Integer | int, no: Integer | int) -> Integer:
+        """Return one of two integers."""
         return Integer(self, self.builder.select(condition, self.integer(yes), self.integer(no)))
+
+    def blend(self, mask: ir.Value, yes: Vector | float, no: Vector | float) -> Vector:
+        """Return one of two vectors, lane by lane (all lanes, where the mask is one truth value)."""
+        return Vector(self, self.builder.select(mask, self.vector(yes).value, self.vector(no).value))
+
+    def only_if(self, condition: ir.Value, mask: ir.Value) -> ir.Value:
+        """Return a mask under a condition, else one that leaves all lanes out."""
+        return self.builder.select(condition, mask, ir.Constant(mask.type, None))
 
     def mask(self, count: Integer) -> ir.Value:
         """Return the mask of the first lanes; all of them where the count is larger."""

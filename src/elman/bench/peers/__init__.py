@@ -41,6 +41,7 @@ class Peer:
         serves: which works it can do.
         packages: what it imports besides elman's own requirements.
         slow: takes long to compile, so that it is only run when it is asked for.
+        compiles: it does so for every shape, so that its memory is that of a later step.
         own_threads: it cannot be told how many threads to use: it takes one a core.
     """
 
@@ -50,6 +51,7 @@ class Peer:
     serves: Callable[[Work], bool]
     packages: tuple[str, ...] = ()
     slow: bool = False
+    compiles: bool = False
     own_threads: bool = False
 
     def missing(self, threads: int) -> str | None:
@@ -98,6 +100,7 @@ PEERS: Final = (
         "torch_loop:compiled",
         lambda work: work.kind in {"training", "cross-entropy"},
         slow=True,
+        compiles=True,
     ),
     Peer(
         "jax",
@@ -105,6 +108,7 @@ PEERS: Final = (
         "jax_scan:scan",
         _loops,
         ("jax", "optax"),
+        compiles=True,
         own_threads=True,
     ),
     Peer(
@@ -113,6 +117,7 @@ PEERS: Final = (
         "keras_layers:layers",
         lambda work: _loops(work) and work.cell in {"lstm", "gru", "rnn"},
         ("keras", "tensorflow"),
+        compiles=True,
     ),
     Peer("onnxruntime", "ONNX Runtime", "onnx_runtime:session", _single_steps, ("onnx", "onnxruntime")),
 )

@@ -143,17 +143,17 @@ def _scan(cell: Cell, parameters: Parameters, x: Any, *, reverse: bool) -> tuple
         for operand, gates in plan.hidden_gates.items()
     }
     biases = dict(zip(graph.biases, jnp.split(parameters["bias"], len(graph.biases)), strict=True))
-    wx = _columns(parameters["weight_x"], [graph.input_blocks.index(gate) for gate in plan.input_gates])
-    bx = jnp.concatenate([biases.pop(gate) for gate in plan.input_gates])
+    products = x @ _columns(parameters["weight_x"], [graph.input_blocks.index(gate) for gate in plan.input_gates])
+    products = products + jnp.concatenate([biases.pop(gate) for gate in plan.input_gates])
 
     def step(states: Sequence[Any], products: Any) -> tuple[Any, Any]:
         gates: dict[str, Any] = {**biases}
-        _add(gates, plan.input_gates, products @ wx + bx, hidden)
+        _add(gates, plan.input_gates, products, hidden)
         new = _evaluate(graph, parameters, states, gates, from_hidden, plan.hidden_gates)
         return new, new[0]
 
     zero = jnp.zeros((x.shape[1], hidden), x.dtype)
-    states, outputs = jax.lax.scan(step, (zero,) * len(graph.states), x, reverse=reverse)
+    states, outputs = jax.lax.scan(step, (zero,) * len(graph.states), products, reverse=reverse)
     return states[0], outputs
 
 
