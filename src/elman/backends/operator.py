@@ -72,11 +72,11 @@ def _refusal(operands: Operands) -> str | None:
         return "torch.func transforms what torch.compile compiles"
     x = operands.x
     if not x.is_cpu:
-        return f"x is on {x.device.type}"
+        return f"x is on {x.device}; the compiled code is for the CPU"
     if x.dtype not in (torch.float32, torch.float64):
-        return f"x is of {x.dtype}"
+        return f"x is {x.dtype}; the compiled code is for float32 and float64"
     if any(value.dtype != x.dtype for value in (*operands.parameters.values(), *operands.state)):
-        return "x, the weights and the states are of several types"
+        return "x, states and weights differ in type or device"
     return None
 
 

@@ -7,7 +7,7 @@ their compiled code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 __all__ = ["ARITY", "Graph", "Node", "Nodes"]
@@ -84,6 +84,18 @@ class Graph:
     gates: tuple[str, ...]
     biases: tuple[str, ...]
     diagonals: tuple[str, ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Layers look their compiled code up by their graph, at every call.
+        object.__setattr__(self, "_hash", hash((self.nodes, self.states, self.outputs, self.gates)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Graph], tuple[object, ...]]:
+        """Leave the hash behind: another process hashes names otherwise."""
+        return Graph, (self.nodes, self.states, self.outputs, self.gates, self.biases, self.diagonals)
 
     def index(self, op: str, name: str) -> int:
         """Return the position of the one node of this operation and name."""

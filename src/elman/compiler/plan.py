@@ -203,7 +203,6 @@ def _kept(graph: Graph, derived: Adjoint) -> tuple[int, ...]:
             return True
         return node.op not in {"input", "affine"} and all(follows(k) for k in node.operands)
 
-    for position in sorted(needed):
-        if not follows(position):
-            kept.append(position)
+    for position in sorted(needed):  # what comes earlier decides about what comes later
+        kept += [] if follows(position) else [position]
     return tuple(kept)

@@ -1,7 +1,16 @@
 """Compiled kernels: forward and backward of any cell, fused, through LLVM at run time.
 
-``vectors.py`` writes loops, integers and vectors as machine code, ``functions.py`` the pointwise operations of a
-graph, ``gemm.py`` the tiles of a matrix product, ``team.py`` what threads do together. ``kernel.py`` is what
-``forward.py`` and ``backward.py`` share: the kernels of a cell, written from its plan; ``dense.py`` are those of linear
-layers. ``runtime.py`` compiles, caches and runs them. Others call ``recurrence.py`` and ``products.py``.
+===================  =================================================================================
+``vectors.py``        writes loops, integers, addresses and vectors of numbers as machine code
+``functions.py``      the pointwise operations of a graph on vectors
+``gemm.py``           tiles of a matrix product
+``team.py``           what the threads of a kernel do together
+``kernel.py``         what the kernels of a cell share; they are written from its plan
+``forward.py``        all steps of a cell
+``backward.py``       back-propagation through them, and ``chunk.py`` its large products
+``dense.py``          what the kernels of linear layers share: ``linear.py``, ``cross_entropy.py``
+``runtime.py``        the host, the compiler, the cache on disk, the threads
+``recurrence.py``     cells over time, for others to call
+``products.py``       linear layers, for others to call
+===================  =================================================================================
 """

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from llvmlite import ir
 
-from elman.backends.llvm.gemm import COLUMNS_TILE, call_tile, tile_height, tile_width
-from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate
+from elman.backends.llvm.chunk import ChunkKernel
+from elman.backends.llvm.kernel import Tile, evaluate
 from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 from elman.compiler.plan import Plan
 
@@ -50,29 +50,23 @@ def write_backward(module: ir.Module, shape: Shape, plan: Plan) -> None:
     _Backward(module, shape, plan).write()
 
 
-class _Backward(Kernel):
+class _Backward(ChunkKernel):
     def __init__(self, module: ir.Module, shape: Shape, plan: Plan) -> None:
         super().__init__(module, shape, plan, BACKWARD, backward_fields(plan))
         self._crossing = tuple(k for phase in plan.backward for k in phase.crossing)
-        self._computed = tuple(k for phase in plan.backward for k in phase.operands)
-        self._panels = Panels.of(1, 1, shape)
         self._scratch = [
             [self.stack(shape.rows * shape.columns * shape.lanes) for _ in phase.products] for phase in plan.backward
         ]
-        self._result = self.stack(max(shape.rows * shape.columns, tile_height(shape) * tile_width(shape)) * shape.lanes)
-        # δ of gates that are multiplied together lie side by side where that is possible
-        order = [g for phase in plan.backward for product in phase.products for g in product.gates]
-        self._gates = tuple(dict.fromkeys([*order, *plan.graph.gates]))
 
     def write(self) -> None:
         plan = self.plan
         for p, phase in enumerate(plan.backward):
             for k, product in enumerate(phase.products):
-                blocks = [plan.graph.hidden_blocks.index((g, product.operand)) for g in self._in_order(product.gates)]
-                self._pack(self.pointer("weight_h"), blocks, self["hidden"], self.pointer(f"packed_{p}_{k}"), own=True)
+                blocks = [plan.graph.hidden_blocks.index((g, product.operand)) for g in self.in_order(product.gates)]
+                self.pack(self.pointer("weight_h"), blocks, self["hidden"], self.pointer(f"packed_{p}_{k}"), own=True)
         with self.when(self.given("dx")):
-            blocks = [plan.graph.input_blocks.index(g) for g in self._in_order(plan.graph.input_blocks)]
-            self._pack(self.pointer("weight_x"), blocks, self["input"], self.pointer("packed_x"), own=False)
+            blocks = [plan.graph.input_blocks.index(g) for g in self.in_order(plan.graph.input_blocks)]
+            self.pack(self.pointer("weight_x"), blocks, self["input"], self.pointer("packed_x"), own=False)
         with self.when(self.thread.equals(0)):
             self.pack_lines(self.pointer("diagonal"), len(plan.graph.diagonals), self.pointer("diagonals"))
         self._begin()
@@ -83,65 +77,22 @@ class _Backward(Kernel):
             first = (chunks - 1 - loop.index) * chunk
             count = (steps - first).minimum(chunk)
             with self.when(self.given("dweight_x")):
-                self._lay_x(first, count)
+                self.lay_x(first, count)
             with self.loop(0, count) as back:
                 inside = count - 1 - back.index
                 self._step(first + inside, inside)
             self.barrier()
-            self._input_gradient(first, count)
-            self._weight_gradients(first, count, loop.index)
+            self.input_gradient(first, count)
+            self.weight_gradients(first, count, loop.index)
             self.barrier()
         self._end()
         self.finish()
-
-    # weights
-
-    def _in_order(self, gates: Sequence[str]) -> list[str]:
-        return sorted(gates, key=self._gates.index)
-
-    def _runs(self, gates: Sequence[str]) -> list[tuple[int, int]]:
-        """Return first position and number of each run of gates whose δ lie side by side."""
-        runs: list[tuple[int, int]] = []
-        for position in sorted(map(self._gates.index, gates)):
-            if runs and sum(runs[-1]) == position:
-                runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-            else:
-                runs.append((position, 1))
-        return runs
-
-    def _pack(self, source: Pointer, blocks: Sequence[int], width: Integer, to: Pointer, *, own: bool) -> None:
-        """Write the packing of weights ``(gates · hidden, width)``: a block has all units of all gates in its rows."""
-        vectors = (width + (self.lanes - 1)) // self.lanes
-        units, lanes = self._panels.units, self.lanes
-        inner = self["vectors"] * (len(blocks) * lanes)
-        first, last = (self.first_vector, self.last_vector) if own else (self.zero, vectors)
-        with self.loop(first, last, units) as loop:
-            column = loop.index
-            count = (last - column).minimum(units)
-            place = to + inner * (column * lanes)
-            number = (column - first) // units
-            turn = (
-                (number % self.row_parts).equals(self.row_part) if own else (number % self.threads).equals(self.thread)
-            )
-            with self.when(turn):
-                for k, block in enumerate(blocks):
-                    with self.loop(0, self["vectors"] * lanes) as unit:
-                        inside = unit.index < self["hidden"]
-                        row = source + (self["hidden"] * block + unit.index) * width
-                        to_row = place + (self["vectors"] * (k * lanes) + unit.index) * (count * lanes)
-                        with self.loop(0, count) as v:
-                            left = self.choose(inside, width - (column + v.index) * lanes, 0)
-                            values = (row + (column + v.index) * lanes).load(self.mask(left))
-                            (to_row + v.index * lanes).store(values)
 
     # states
 
     def _gradient(self, step: Integer, state: int) -> Pointer:
         """Return the gradients of the states after a step; two places are used in turn."""
         return self.pointer("gradients") + self.matrix * ((step & 1) * len(self.plan.graph.states) + state)
-
-    def _state(self, step: Integer, state: int) -> Pointer:
-        return self.pointer("history") + self.matrix * (step * len(self.plan.graph.states) + state)
 
     def _begin(self) -> None:
         """Lay the gradients of the final states in lines."""
@@ -164,47 +115,19 @@ class _Backward(Kernel):
 
     # one step
 
-    @property
-    def _chunk_line(self) -> Integer:
-        return self["chunk_rows"] * self.lanes
-
-    @property
-    def _chunk_matrix(self) -> Integer:
-        return self["vectors"] * self._chunk_line
-
-    def _delta(self, position: int) -> Pointer:
-        """Return δ of a gate, or behind them the gradient of a diagonal, over a chunk."""
-        return self.pointer("delta") + self._chunk_matrix * position
-
-    def _in_chunk(self, inside: Integer, row: Integer, vector: Integer) -> Integer:
-        return vector * self._chunk_line + (inside * self["batch"] + row) * self.lanes
-
     def _step(self, step: Integer, inside: Integer) -> None:
         for p, phase in enumerate(self.plan.backward):
-            with self.tiles(self._panels.units if phase.products else 1) as tile:
+            with self.tiles(self.panels.units if phase.products else 1) as tile:
                 for k, product in enumerate(phase.products):
-                    factors = self._factors(product.gates, inside, tile.row)
+                    factors = self.factors(product.gates, inside, tile.row)
                     inner = self["vectors"] * (len(product.gates) * self.lanes)
-                    weights = self.packed(self._panels, self.pointer(f"packed_{p}_{k}"), inner, tile.vector)
-                    self.multiply(tile, self._panels, factors, weights, self._scratch[p][k])
+                    weights = self.packed(self.panels, self.pointer(f"packed_{p}_{k}"), inner, tile.vector)
+                    self.multiply(tile, self.panels, factors, weights, self._scratch[p][k])
                 with self.each_vector(tile) as (within, vector):
                     self.each_row(tile, partial(self._rows, p, step, inside, tile, within, vector))
                 self._fix(p, step, inside, tile)
             if any(later.products for later in self.plan.backward[p + 1 :]):
                 self.step_barrier()
-
-    def _factors(self, gates: Sequence[str], inside: Integer, row: Integer) -> list[Factor]:
-        """Return δ of some gates as left factors of a product."""
-        return [
-            Factor(
-                self._delta(first) + (inside * self["batch"] + row) * self.lanes,
-                self.lanes,
-                self._chunk_line,
-                self["vectors"] * count,
-                0,
-            )
-            for first, count in self._runs(gates)
-        ]
 
     def _rows(
         self,
@@ -257,10 +180,10 @@ class _Backward(Kernel):
         operands = {k: forward(k) for k in phase.operands}
         for r, (row, place) in enumerate(zip(rows, places, strict=True)):
             mine = {k: value[r] for k, value in values.items()}
-            self._store(p, mine, step, self._in_chunk(inside, tile.row + row, vector), place, vector)
+            self._store(p, mine, step, self.in_chunk(inside, tile.row + row, vector), place, vector)
             for k, numbers in operands.items():
-                matrix = self.pointer("operands") + self._chunk_matrix * self._computed.index(k)
-                (matrix + self._in_chunk(inside, tile.row + row, vector)).store(
+                matrix = self.pointer("operands") + self.chunk_matrix * self.computed.index(k)
+                (matrix + self.in_chunk(inside, tile.row + row, vector)).store(
                     self.blend(self.units_mask(vector), numbers[r], 0.0)
                 )
 
@@ -274,7 +197,7 @@ class _Backward(Kernel):
             if node.op == "constant":
                 return [self.constant(node.value)] * len(places)
             if node.op == "state":
-                matrix = self._state(step, graph.states.index(node.name))
+                matrix = self.state(step, graph.states.index(node.name))
             elif k in self.plan.kept:
                 matrix = self.pointer("kept") + (step * self["kept_step"] + self.matrix * self.plan.kept.index(k))
             else:
@@ -330,7 +253,7 @@ class _Backward(Kernel):
 
     def _product(self, p: int, operand: int, tile: Tile, row: Integer, within: Integer) -> Vector:
         k = next(k for k, product in enumerate(self.plan.backward[p].products) if product.operand == operand)
-        place = row * (self._panels.units * self.lanes) + within * self.lanes
+        place = row * (self.panels.units * self.lanes) + within * self.lanes
         return (self._scratch[p][k] + place).load()
 
     def _store(
@@ -339,11 +262,11 @@ class _Backward(Kernel):
         phase, derived = self.plan.backward[p], self.plan.adjoint
         mask = self.units_mask(vector)
         for g in phase.gates:
-            position = self._gates.index(self.plan.graph.gates[g])
+            position = self.gates.index(self.plan.graph.gates[g])
             # lanes that are no units are multiplied with zeros, and would spoil sums if they were not numbers
-            (self._delta(position) + in_chunk).store(self.blend(mask, values[derived.gates[g]], 0.0))
+            (self.delta(position) + in_chunk).store(self.blend(mask, values[derived.gates[g]], 0.0))
         for d in phase.diagonals:
-            (self._delta(len(self._gates) + d) + in_chunk).store(values[derived.diagonals[d]])
+            (self.delta(len(self.gates) + d) + in_chunk).store(values[derived.diagonals[d]])
         for k in phase.crossing:
             (self.pointer("crossing") + (self.matrix * self._crossing.index(k) + place)).store(values[k])
         for s in phase.states:
@@ -355,14 +278,14 @@ class _Backward(Kernel):
         """Rows that are over hand the gradients of their states on; those that were reset cut them off."""
         phase = self.plan.backward[p]
         marks = [
-            *(self._gates.index(self.plan.graph.gates[g]) for g in phase.gates),
-            *(len(self._gates) + d for d in phase.diagonals),
+            *(self.gates.index(self.plan.graph.gates[g]) for g in phase.gates),
+            *(len(self.gates) + d for d in phase.diagonals),
         ]
 
         def hold(row: Integer) -> None:
             with self.each_vector(tile) as (_, vector):
                 for position in marks:
-                    (self._delta(position) + self._in_chunk(inside, row, vector)).store(self.constant(0.0))
+                    (self.delta(position) + self.in_chunk(inside, row, vector)).store(self.constant(0.0))
                 for s in phase.states:
                     later = (self._gradient(step + 1, s) + self.in_lines(row, vector)).load()
                     (self._gradient(step, s) + self.in_lines(row, vector)).store(later)
@@ -376,139 +299,3 @@ class _Backward(Kernel):
             self.where_marked(step, 1, tile, hold)
         if phase.states:
             self.where_marked(step, 2, tile, cut)
-
-    # the products of a chunk
-
-    def _lay_x(self, first: Integer, count: Integer) -> None:
-        """Lay x of a chunk in lines."""
-        columns, lanes = self["input_vectors"], self.lanes
-        with self.shared(count * self["batch"]) as item:
-            inside, row = item // self["batch"], item % self["batch"]
-            source = self.pointer("x") + ((first + inside) * self["x_step"] + row * self["x_row"])
-            with self.loop(0, columns) as loop:
-                values = (source + loop.index * lanes).load(self.mask(self["input"] - loop.index * lanes))
-                place = loop.index * self._chunk_line + item * lanes
-                (self.pointer("x_lines") + place).store(values)
-
-    def _input_gradient(self, first: Integer, count: Integer) -> None:
-        """Multiply δ with the input weights, for the gradient of x."""
-        gates = self._in_order(self.plan.graph.input_blocks)
-        if not gates:
-            return
-        units, lanes = self._panels.units, self.lanes
-        columns = (self["input"] + (lanes - 1)) // lanes
-        panels = (columns + (units - 1)) // units
-        inner = self["vectors"] * (len(gates) * lanes)
-        with self.when(self.given("dx")), self.shared(panels * count) as item:
-            column, inside = item // count * units, item % count
-            width = (columns - column).minimum(units)
-            with self.row_tiles(0, self["batch"]) as (row, rows):
-                tile = Tile(row, rows, column, width)
-                weights = self.packed(self._panels, self.pointer("packed_x"), inner, column)
-                self.multiply(tile, self._panels, self._factors(gates, inside, row), weights, self._result)
-                with self.loop(0, rows) as r, self.loop(0, width) as v:
-                    place = (first + inside) * self["dx_step"] + (row + r.index) * self["dx_row"]
-                    values = (self._result + (r.index * (units * lanes) + v.index * lanes)).load()
-                    mask = self.mask(self["input"] - (column + v.index) * lanes)
-                    (self.pointer("dx") + (place + (column + v.index) * lanes)).store(values, mask)
-
-    def _weight_gradients(self, first: Integer, count: Integer, chunk: Integer) -> None:
-        graph, batch = self.plan.graph, self["batch"]
-        with self.when(self.given("dweight_x")):
-            for block, gate in enumerate(graph.input_blocks):
-                self._outer(
-                    gate,
-                    block,
-                    count,
-                    self.pointer("x_lines"),
-                    self._chunk_line,
-                    batch * self.lanes,
-                    self.pointer("dweight_x"),
-                    self["input"],
-                    chunk,
-                )
-        with self.when(self.given("dweight_h")):
-            for block, (gate, operand) in enumerate(graph.hidden_blocks):
-                node, line = graph.nodes[operand], self.line
-                if node.op == "state":
-                    right, step = self._state(first, graph.states.index(node.name)), self.matrix * len(graph.states)
-                elif operand in self.plan.kept:
-                    step = self["kept_step"]
-                    right = self.pointer("kept") + (first * step + self.matrix * self.plan.kept.index(operand))
-                else:
-                    line, step = self._chunk_line, batch * self.lanes
-                    right = self.pointer("operands") + self._chunk_matrix * self._computed.index(operand)
-                self._outer(gate, block, count, right, line, step, self.pointer("dweight_h"), self["hidden"], chunk)
-        with self.when(self.given("dbias")):
-            for k, gate in enumerate(graph.biases):
-                self._column_sums(self._gates.index(gate), k, self.pointer("dbias"), count, chunk)
-        with self.when(self.given("ddiagonal")):
-            for k in range(len(graph.diagonals)):
-                self._column_sums(len(self._gates) + k, k, self.pointer("ddiagonal"), count, chunk)
-
-    def _outer(
-        self,
-        gate: str,
-        block: int,
-        count: Integer,
-        right: Pointer,
-        right_line: Integer,
-        right_step: Integer,
-        to: Pointer,
-        width: Integer,
-        chunk: Integer,
-    ) -> None:
-        """Add δᵀ times what a gate read, over a chunk, to a block of weight gradients; threads share its units."""
-        height, across, lanes = tile_height(self.shape), tile_width(self.shape), self.lanes
-        columns = (width + (lanes - 1)) // lanes
-        halves = lanes // height
-        delta = self._delta(self._gates.index(gate))
-        with self.loop(0, columns, across) as panels:
-            column = panels.index
-            n = (columns - column).minimum(across)
-            with self.shared(self["vectors"] * halves) as item:
-                vector, unit = item // halves, item * height
-                call_tile(
-                    self,
-                    COLUMNS_TILE,
-                    n=n,
-                    steps=count,
-                    rows=self["batch"],
-                    a=delta + (vector * self._chunk_line + item % halves * height),
-                    a_row=lanes,
-                    a_step=self["batch"] * lanes,
-                    b=right + column * right_line,
-                    b_row=lanes,
-                    b_vector=right_line,
-                    b_step=right_step,
-                    tail=lanes,
-                    c=self._result,
-                    c_row=n * lanes,
-                    accumulate=0,
-                )
-                left = (self["hidden"] - unit).minimum(height)
-                with self.loop(0, left) as u, self.loop(0, n) as v:
-                    mask = self.mask(width - (column + v.index) * lanes)
-                    place = to + ((self["hidden"] * block + unit + u.index) * width + (column + v.index) * lanes)
-                    values = (self._result + (u.index * n + v.index) * lanes).load()
-                    self._accumulate(place, values, mask, chunk)
-
-    def _accumulate(self, place: Pointer, values: Vector, mask: ir.Value, chunk: Integer) -> None:
-        """Add to a gradient; the first chunk begins it."""
-        before = place.load(self.only_if(chunk > 0, mask))
-        place.store(before + values, mask)
-
-    def _column_sums(self, position: int, block: int, to: Pointer, count: Integer, chunk: Integer) -> None:
-        """Add up the rows of a chunk, four at a time."""
-        lanes = self.lanes
-        rows = count * self["batch"]
-        with self.shared(self["vectors"]) as vector:
-            lines = self._delta(position) + vector * self._chunk_line
-            whole = rows // 4 * 4
-            with self.loop(0, whole, 4, carry=[self.constant(0.0)] * 4) as loop:
-                loop.values = [total + (lines + (loop.index + k) * lanes).load() for k, total in enumerate(loop.values)]
-            a, b, c, d = loop.values
-            with self.loop(whole, rows, carry=[(a + b) + (c + d)]) as rest:
-                rest.values = [rest.values[0] + (lines + rest.index * lanes).load()]
-            place = to + (self["hidden"] * block + vector * lanes)
-            self._accumulate(place, rest.values[0], self.units_mask(vector), chunk)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llvmlite import ir
 
+from elman.backends.llvm.gemm import DOTS_TILE, call_tile
 from elman.backends.llvm.kernel import Factor, Kernel, Panels, Tile, evaluate, widest
 from elman.backends.llvm.vectors import Integer, Pointer, Shape
 from elman.compiler.plan import Phase, Plan, Product
@@ -20,13 +21,15 @@ FORWARD: Final = "forward"
 def forward_fields(plan: Plan) -> tuple[str, ...]:
     """Name the numbers that the kernel is called with.
 
+    Where rows and steps are few, ``direct`` is 1: weights are read as they lie instead of being packed first.
+
     Sizes count numbers: ``vectors`` are those that hold the units of a row, ``rows`` those from a line to the next.
     ``history`` has the states before each step; ``history_mask`` is -1, or 1 where two places are used in turn.
     """
     states = plan.graph.states
     return (
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
-        "row_parts",
+        *("row_parts", "direct"),
         *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags"),
         *("weight_x", "weight_h", "bias", "diagonal"),
         *(f"initial_{s}" for s in states),
@@ -54,9 +57,11 @@ class _Forward(Kernel):
         ]
 
     def write(self) -> None:
-        for p, phase in enumerate(self.plan.forward):
-            for k, product in enumerate(phase.products):
-                self._pack(product, self._panels[p][k], self.pointer(f"packed_{p}_{k}"))
+        with self.when(self["direct"].equals(0)):
+            for p, phase in enumerate(self.plan.forward):
+                for k, product in enumerate(phase.products):
+                    source, inner, blocks = self._weights(product)
+                    self.pack_transposed(self._panels[p][k], blocks, source, inner, self.pointer(f"packed_{p}_{k}"))
         with self.when(self.thread.equals(0)):
             self.pack_lines(self.pointer("bias"), len(self.plan.graph.biases), self.pointer("biases"))
             self.pack_lines(self.pointer("diagonal"), len(self.plan.graph.diagonals), self.pointer("diagonals"))
@@ -69,14 +74,14 @@ class _Forward(Kernel):
         self._end()
         self.finish()
 
-    def _pack(self, product: Product, panels: Panels, to: Pointer) -> None:
+    def _weights(self, product: Product) -> tuple[Pointer, Integer, list[int]]:
+        """Return the weights of a product, the length of their rows, and the positions of its gates' blocks."""
         graph = self.plan.graph
         if graph.nodes[product.operand].op == "input":
             blocks = [graph.input_blocks.index(gate) for gate in product.gates]
-            self.pack_transposed(panels, blocks, self.pointer("weight_x"), self["input"], to)
-        else:
-            blocks = [graph.hidden_blocks.index((gate, product.operand)) for gate in product.gates]
-            self.pack_transposed(panels, blocks, self.pointer("weight_h"), self["hidden"], to)
+            return self.pointer("weight_x"), self["input"], blocks
+        blocks = [graph.hidden_blocks.index((gate, product.operand)) for gate in product.gates]
+        return self.pointer("weight_h"), self["hidden"], blocks
 
     # states
 
@@ -141,12 +146,14 @@ class _Forward(Kernel):
         units = self._panels[p][0].units if phase.products else 1
         with self.tiles(units) as tile:
             for k, product in enumerate(phase.products):
-                weights = self.packed(
-                    self._panels[p][k], self.pointer(f"packed_{p}_{k}"), self._inner(product), tile.vector
-                )
-                self.multiply(
-                    tile, self._panels[p][k], [self._factor(product, step, tile)], weights, self._scratch[p][k]
-                )
+                factor = self._factor(product, step, tile)
+                with self.builder.if_else(self["direct"].differs(0)) as (then, otherwise):
+                    with then:
+                        self._dots(tile, self._panels[p][k], product, factor, self._scratch[p][k])
+                    with otherwise:
+                        start = self.pointer(f"packed_{p}_{k}")
+                        weights = self.packed(self._panels[p][k], start, self._weights(product)[1], tile.vector)
+                        self.multiply(tile, self._panels[p][k], [factor], weights, self._scratch[p][k])
             with self.each_vector(tile) as (within, vector):
                 self.each_row(tile, partial(self._rows, p, step, tile, within, vector))
             if phase.states:
@@ -154,13 +161,30 @@ class _Forward(Kernel):
                 with self.when(step + 1 < self["steps"]):
                     self._reset(step + 1, phase.states, tile)
 
-    def _inner(self, product: Product) -> Integer:
-        return self["input" if self.plan.graph.nodes[product.operand].op == "input" else "hidden"]
+    def _dots(self, tile: Tile, panels: Panels, product: Product, factor: Factor, result: Pointer) -> None:
+        """Write the product of a tile row by row, with the weights as they lie."""
+        weights, inner, blocks = self._weights(product)
+        hidden, lanes = self["hidden"], self.lanes
+        with self.loop(0, tile.rows) as row, self.each_vector(tile) as (within, vector):
+            for position, block in enumerate(blocks):
+                column = tile.vectors * position + within
+                call_tile(
+                    self,
+                    DOTS_TILE,
+                    blocks=factor.blocks,
+                    rest=factor.rest,
+                    a=factor.start + row.index * factor.row,
+                    a_block=factor.block,
+                    b=weights + (hidden * block + vector * lanes) * inner,
+                    b_row=inner,
+                    outputs=(hidden - vector * lanes).minimum(lanes),
+                    c=result + (row.index * (panels.gates * panels.units * lanes) + column * lanes),
+                )
 
     def _factor(self, product: Product, step: Integer, tile: Tile) -> Factor:
         """Return what a product reads: x as the caller has it, states and values in lines."""
         graph = self.plan.graph
-        node, inner = graph.nodes[product.operand], self._inner(product)
+        node, inner = graph.nodes[product.operand], self._weights(product)[1]
         blocks, rest = inner // self.lanes, inner % self.lanes
         if node.op == "input":
             start = self.pointer("x") + (step * self["x_step"] + tile.row * self["x_row"])

@@ -5,10 +5,12 @@ Internal matrices lie in *lines*: a vector of neighbouring columns for each row,
 lanes) and along the other vector by vector, with all its sums in registers; every sum runs over the inner dimension in
 order, whatever tile it falls into, so that its bits depend on neither the number of rows nor that of threads.
 
-Two kinds of tiles:
+Three kinds of tiles:
 
 - ``rows``: C = A B, a tile of ``rows × columns`` vectors; A row-major or in lines, B row-major or packed by panels.
 - ``columns``: C = Aᵀ B summed over rows, as for weight gradients; A and B row-major or in lines.
+- ``dots``: one row times the transpose of weights as they lie, ``lanes`` outputs at once, summed along the rows of the
+  weights. For a few rows this is cheaper than to pack weights that are used once.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from llvmlite import ir
 from elman.backends.llvm import runtime
 from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Shape, Vector
 
-__all__ = ["COLUMNS_TILE", "ROWS_TILE", "call_tile", "write_tiles"]
+__all__ = ["COLUMNS_TILE", "DOTS_TILE", "ROWS_TILE", "call_tile", "tile_height", "tile_width", "tiles", "write_tiles"]
 
-#: Names of the two functions, and what they are called with.
+#: Names of the functions, and below what they are called with.
 ROWS_TILE: Final = "rows_tile"
 COLUMNS_TILE: Final = "columns_tile"
+DOTS_TILE: Final = "dots_tile"
 
 #: m × n vectors; the inner dimension is ``blocks`` times as many as a vector has lanes, and ``rest``. Offsets count
 #: numbers: from a row of A to the next, from a block of A to the next, from a row of B, of C to the next. Of the last
@@ -64,6 +67,20 @@ _COLUMNS_ARGUMENTS: Final = {
     "accumulate": "int",
 }
 
+#: One row of A, in blocks; ``b`` are the weights of the first output, of which there are ``outputs``, ``b_row`` apart.
+_DOTS_ARGUMENTS: Final = {
+    "blocks": "int",
+    "rest": "int",
+    "a": "pointer",
+    "a_block": "int",
+    "b": "pointer",
+    "b_row": "int",
+    "outputs": "int",
+    "c": "pointer",
+}
+
+_ARGUMENTS: Final = {ROWS_TILE: _ROWS_ARGUMENTS, COLUMNS_TILE: _COLUMNS_ARGUMENTS, DOTS_TILE: _DOTS_ARGUMENTS}
+
 
 def tile_height(shape: Shape) -> int:
     """Return the rows of a ``columns`` tile: units of a gate whose weights' gradients one tile sums."""
@@ -76,7 +93,8 @@ def tile_width(shape: Shape) -> int:
 
 
 def write_tiles(module: ir.Module, shape: Shape) -> None:
-    """Write both functions into a module."""
+    """Write the functions into a module."""
+    _dots_tile(module, shape)
     rows = {
         (m, n): _rows_tile(module, shape, m, n) for m in range(1, shape.rows + 1) for n in range(1, shape.columns + 1)
     }
@@ -92,8 +110,8 @@ def write_tiles(module: ir.Module, shape: Shape) -> None:
 
 
 def call_tile(code: Code, which: str, **arguments: Integer | Pointer | int) -> None:
-    """Call one of the two functions."""
-    names = _ROWS_ARGUMENTS if which == ROWS_TILE else _COLUMNS_ARGUMENTS
+    """Call one of the functions."""
+    names = _ARGUMENTS[which]
     values = [v.value if isinstance(v := arguments[name], Pointer) else code.integer(v) for name in names]
     function = code.module.globals.get(which)
     if function is None:
@@ -192,7 +210,46 @@ def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
     return code.finish()
 
 
+def _dots_tile(module: ir.Module, shape: Shape) -> ir.Function:
+    """Write the products of one row with the weights of some outputs, at most as many as a vector has lanes."""
+    code = Code(module, shape, DOTS_TILE, _DOTS_ARGUMENTS, public=True)
+    arguments, lanes = code.arguments, shape.lanes
+    last = arguments["outputs"] - 1
+    # lanes beyond the last output repeat it: nobody reads them
+    rows = [arguments["b"] + last.minimum(k) * arguments["b_row"] for k in range(lanes)]
+    with code.loop(0, arguments["blocks"], carry=[code.constant(0.0)] * lanes) as loop:
+        values = (arguments["a"] + loop.index * arguments["a_block"]).load()
+        loop.values = [
+            (row + loop.index * lanes).load().fma(values, total) for row, total in zip(rows, loop.values, strict=True)
+        ]
+    mask = code.mask(arguments["rest"])
+    place = arguments["blocks"] * lanes
+    values = (arguments["a"] + arguments["blocks"] * arguments["a_block"]).load(mask)
+    sums = [(row + place).load(mask).fma(values, total) for row, total in zip(rows, loop.values, strict=True)]
+    arguments["c"].store(_sums_of_lanes(code, sums))
+    return code.finish()
+
+
+def _sums_of_lanes(code: Code, vectors: list[Vector]) -> Vector:
+    """Add up the lanes of as many vectors as there are lanes: those of vector k go to lane k."""
+    width = code.lanes
+    while len(vectors) > 1:
+        width //= 2
+        vectors = [_halves(code, a, b, width) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def _halves(code: Code, a: Vector, b: Vector, width: int) -> Vector:
+    """Add the upper to the lower half of each group of lanes, of two vectors into one."""
+    lanes = range(2 * code.lanes)
+    lower = [k for k in lanes if k // width % 2 == 0]
+    upper = [k for k in lanes if k // width % 2 == 1]
+    kind = ir.VectorType(ir.IntType(32), code.lanes)
+    parts = [code.builder.shuffle_vector(a.value, b.value, ir.Constant(kind, half)) for half in (lower, upper)]
+    return Vector(code, parts[0]) + Vector(code, parts[1])
+
+
 @functools.cache
 def tiles(size: int) -> runtime.Library:
     """Return the compiled tiles for numbers of a size."""
-    return runtime.load("tiles", "", size, write_tiles, (ROWS_TILE, COLUMNS_TILE))
+    return runtime.load("tiles", "", size, write_tiles, tuple(_ARGUMENTS))

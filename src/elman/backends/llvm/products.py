@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from elman.backends.llvm import runtime
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llvmlite import ir
+
+    from elman.backends.llvm.vectors import Shape
+
 __all__ = ["cross_entropy", "linear", "linear_backward"]
 
 _SMALL = 2e5  #: floating-point operations below which a second thread is not worth its start
@@ -20,17 +25,22 @@ _SMALL = 2e5  #: floating-point operations below which a second thread is not wo
 
 @functools.cache
 def _kernels(size: int) -> Mapping[str, runtime.Entry]:
-    from elman.backends.llvm import dense
+    from elman.backends.llvm import cross_entropy as entropy
+    from elman.backends.llvm import linear as dense
     from elman.backends.llvm.gemm import tiles
     from elman.backends.llvm.team import TEAM_FIELDS
+
+    def write(module: ir.Module, shape: Shape) -> None:
+        dense.write_linear(module, shape)
+        entropy.write_cross_entropy(module, shape)
 
     fields = {
         dense.LINEAR: dense.LINEAR_FIELDS,
         dense.LINEAR_BACKWARD: dense.LINEAR_BACKWARD_FIELDS,
-        dense.CROSS_ENTROPY: dense.CROSS_ENTROPY_FIELDS,
+        entropy.CROSS_ENTROPY: entropy.CROSS_ENTROPY_FIELDS,
     }
     exports = [*fields, *(f"{name}_shared" for name in fields)]
-    library = runtime.load("dense", "", size, dense.write_dense, exports, tiles(size).addresses)
+    library = runtime.load("dense", "", size, write, exports, tiles(size).addresses)
     return {name: runtime.Entry(library, name, (*TEAM_FIELDS, *own)) for name, own in fields.items()}
 
 
@@ -43,7 +53,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     threads = _threads(2 * rows * features * outputs)
     shape = runtime.shape(x.element_size())
     packed = x.new_empty(threads * features * shape.columns * shape.lanes)
-    _kernels(x.element_size())["linear"](
+    _run(
+        "linear",
+        x,
         threads,
         {
             "rows": rows,
@@ -67,7 +79,9 @@ def linear_backward(x: Tensor, weight: Tensor, dy: Tensor, wanted: Collection[st
     x, weight, dy = _rows_together(x), weight.contiguous(), _rows_together(dy)
     shapes = {"x": (rows, features), "weight": (outputs, features), "bias": (outputs,)}
     gradients = {name: x.new_empty(shapes[name]) for name in wanted}
-    _kernels(x.element_size())["linear_backward"](
+    _run(
+        "linear_backward",
+        x,
         _threads(4 * rows * features * outputs),
         {
             "rows": rows,
@@ -97,7 +111,7 @@ def cross_entropy(
         scale: factor of the gradients.
         wanted: names of gradients: ``x``, ``weight``, ``bias``.
     """
-    from elman.backends.llvm import dense
+    from elman.backends.llvm.cross_entropy import CHUNK, GROUPS
 
     rows, features = x.shape
     vocabulary = weight.shape[0]
@@ -107,8 +121,8 @@ def cross_entropy(
     gradients = {name: x.new_empty(shapes[name]) for name in wanted}
     losses = x.new_empty(rows)
     shape = runtime.shape(x.element_size())
-    block = dense.GROUPS * shape.columns * shape.lanes
-    chunks = -(-vocabulary // dense.CHUNK)
+    block = GROUPS * shape.columns * shape.lanes
+    chunks = -(-vocabulary // CHUNK)
     factor = x.new_full((1,), scale)
     parts = {
         "x_columns": features * block,
@@ -119,7 +133,11 @@ def cross_entropy(
         "dx_block": block * -(-features // shape.lanes) * shape.lanes,
     }
     work = x.new_empty(sum(parts.values()))
-    _kernels(x.element_size())["cross_entropy"](
+    ends = itertools.accumulate(parts.values(), initial=0)
+    addresses = {name: work.data_ptr() + end * work.element_size() for name, end in zip(parts, ends, strict=False)}
+    _run(
+        "cross_entropy",
+        x,
         _threads(2 * rows * features * vocabulary),
         {
             "rows": rows,
@@ -134,10 +152,15 @@ def cross_entropy(
             "losses": losses.data_ptr(),
             "gradients": int(bool(gradients)),
             **{f"d{name}": gradient.data_ptr() for name, gradient in gradients.items()},
-            **runtime.places(work, parts),
+            **addresses,
         },
     )
     return losses, gradients
+
+
+def _run(name: str, x: Tensor, threads: int, given: Mapping[str, int]) -> None:
+    entry = _kernels(x.element_size())[name]
+    entry(threads, entry.numbers(given))
 
 
 def _rows_together(tensor: Tensor) -> Tensor:

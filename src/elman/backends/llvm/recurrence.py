@@ -7,6 +7,8 @@ citizen of PyTorch.
 from __future__ import annotations
 
 import functools
+import itertools
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +29,7 @@ __all__ = ["Run", "backward", "forward", "kept_size", "refusal"]
 
 _SIZES = {torch.float32: 4, torch.float64: 8}
 _CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands stay near the processor
+_DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
 _SMALL = 1e6  #: floating-point operations below which a second thread is not worth its start
 
 
@@ -45,6 +48,8 @@ def refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Se
         return f"x is on {x.device}; the compiled code is for the CPU"
     if x.dtype not in _SIZES:
         return f"x is {x.dtype}; the compiled code is for float32 and float64"
+    if not x.shape[0]:
+        return "x has no rows"
     if any(tensor.dtype != x.dtype or tensor.device != x.device for tensor in tensors):
         return "x, states and weights differ in type or device"
     here = runtime.host()
@@ -103,47 +108,27 @@ def forward(
     keep: bool = False,
 ) -> Run:
     """Run a cell over all steps; see `elman.backends.reference.unroll`. ``keep`` what `backward` needs, or nothing."""
-    program = _program(graph, x.element_size())
-    cell, width = program.plan, program.lanes
     batch, time, features = x.shape
     hidden = state[0].shape[1]
-    vectors, rows = -(-hidden // width), batch | 1
-    matrix = vectors * width * rows
-    states = len(graph.states)
+    layout = _forward_layout(graph, x.element_size(), batch, time, features, hidden, keep, runtime.team())
     outputs = x.new_empty(batch, time, hidden)
-    final = tuple(x.new_empty(batch, hidden) for _ in graph.states)
-    history = (time + 1 if keep else 2) * states * matrix
-    kept = x.new_empty(history + (time if keep else 1) * len(cell.kept) * matrix)
+    final = tuple([x.new_empty(batch, hidden) for _ in graph.states])
+    kept, work = x.new_empty(layout.kept), x.new_empty(layout.work)
     x, state = _rows_together(x), [_rows_together(s) for s in state]
-    weights = {name: parameter.contiguous() for name, parameter in parameters.items()}
+    weights = [(name, parameter.contiguous()) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
-    parts = {
-        "biases": len(graph.biases) * vectors * width,
-        "diagonals": len(graph.diagonals) * vectors * width,
-        "operands": len(cell.computed_operands) * matrix,
-        "crossing": sum(len(phase.crossing) for phase in cell.forward) * matrix,
-    }
-    for p, phase in enumerate(cell.forward):
-        for k, product in enumerate(phase.products):
-            inner = features if graph.nodes[product.operand].op == "input" else hidden
-            parts[f"packed_{p}_{k}"] = inner * width * len(product.gates) * vectors
-    work = x.new_empty(sum(parts.values()))
-    threads, row_parts = _share(batch, time, hidden, vectors, work.numel())
-    numbers: dict[str, int] = {
-        **{"steps": time, "batch": batch, "input": features, "hidden": hidden, "vectors": vectors, "rows": rows},
-        "row_parts": row_parts,
-        **_strided("x", x, reverse),
-        **_strided("y", outputs, reverse),
-        **{"flags": _address(flags)},
-        **{name: tensor.data_ptr() for name, tensor in weights.items()},
-        **{f"initial_{name}": s.data_ptr() for name, s in zip(graph.states, state, strict=True)},
-        **{f"initial_row_{name}": s.stride(0) for name, s in zip(graph.states, state, strict=True)},
-        **{f"final_{name}": s.data_ptr() for name, s in zip(graph.states, final, strict=True)},
-        **{"history": kept.data_ptr(), "history_mask": -1 if keep else 1},
-        **{"kept": kept.data_ptr() + history * x.element_size(), "kept_step": len(cell.kept) * matrix if keep else 0},
-        **runtime.places(work, parts),
-    }
-    program.forward(threads, numbers)
+    numbers, at = layout.begin(work, kept), layout.entry.at
+    _put_strided(numbers, at, "x", x, reverse)
+    _put_strided(numbers, at, "y", outputs, reverse)
+    for name, tensor in weights:
+        numbers[at[name]] = tensor.data_ptr()
+    for name, old, new in zip(graph.states, state, final, strict=True):
+        numbers[at[f"initial_{name}"]] = old.data_ptr()
+        numbers[at[f"initial_row_{name}"]] = old.stride(0)
+        numbers[at[f"final_{name}"]] = new.data_ptr()
+    if flags is not None:
+        numbers[at["flags"]] = flags.data_ptr()
+    layout.entry(layout.threads, numbers)
     return Run(outputs, final, kept if keep else None)
 
 
@@ -181,73 +166,177 @@ def backward(
     Returns:
         The wanted gradients by name.
     """
-    program = _program(graph, x.element_size())
-    cell, width = program.plan, program.lanes
     batch, time, features = x.shape
     hidden = state[0].shape[1]
-    vectors, rows = -(-hidden // width), batch | 1
-    matrix = vectors * width * rows
-    states = len(graph.states)
-    chunk = max(1, min(time, _CHUNK_ROWS // batch))
-    chunk_rows = (chunk * batch) | 1
-    input_vectors = -(-features // width)
-    chunk_matrix = vectors * width * chunk_rows
+    needs = frozenset(wanted)
+    layout = _backward_layout(graph, x.element_size(), batch, time, features, hidden, needs, runtime.team())
     x = _rows_together(x)
     dy = x.new_zeros(hidden).expand(batch, time, hidden) if grad_outputs is None else _rows_together(grad_outputs)
-    given = [None if g is None else _rows_together(g) for g in grad_states]
-    weights = {name: parameter.contiguous() for name, parameter in parameters.items()}
+    weights = [(name, parameter.contiguous()) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
-    gradients = {
-        name: x.new_empty(batch, time, features)
-        if name == "x"
-        else x.new_empty(batch, hidden)
-        if name.startswith("state:")
-        else torch.empty_like(weights[name])
-        for name in wanted
-    }
-    if "x" in gradients and not graph.input_blocks:
-        gradients["x"].zero_()
-    parts = {
-        "diagonals": len(graph.diagonals) * vectors * width,
-        "gradients": 2 * states * matrix,
-        "delta": (len(graph.gates) + len(graph.diagonals)) * chunk_matrix,
-        "x_lines": input_vectors * width * chunk_rows if "weight_x" in wanted else 0,
-        "operands": sum(len(phase.operands) for phase in cell.backward) * chunk_matrix,
-        "crossing": sum(len(phase.crossing) for phase in cell.backward) * matrix,
-        "packed_x": len(graph.input_blocks) * vectors * width * input_vectors * width if "x" in wanted else 0,
-    }
-    for p, phase in enumerate(cell.backward):
-        for k, product in enumerate(phase.products):
-            parts[f"packed_{p}_{k}"] = len(product.gates) * vectors * width * width * vectors
-    work = x.new_empty(sum(parts.values()))
-    threads, row_parts = _share(batch, time, hidden, vectors, work.numel())
-    history = (time + 1) * states * matrix
-    dx = gradients.get("x")
-    numbers: dict[str, int] = {
-        **{"steps": time, "batch": batch, "input": features, "hidden": hidden, "vectors": vectors, "rows": rows},
-        "row_parts": row_parts,
-        **_strided("x", x, reverse),
-        **_strided("dy", dy, reverse),
-        **{"flags": _address(flags)},
-        **{name: tensor.data_ptr() for name, tensor in weights.items()},
-        **{f"wanted_{name}": 0 if g is None else g.data_ptr() for name, g in zip(graph.states, given, strict=True)},
-        **{f"wanted_row_{name}": 0 if g is None else g.stride(0) for name, g in zip(graph.states, given, strict=True)},
-        **{f"initial_{name}": _address(gradients.get(f"state:{name}")) for name in graph.states},
-        **{"history": kept.data_ptr()},
-        **{"kept": kept.data_ptr() + history * x.element_size(), "kept_step": len(cell.kept) * matrix},
-        **({"dx": 0, "dx_row": 0, "dx_step": 0} if dx is None else _strided("dx", dx, reverse)),
-        **{f"d{name}": _address(gradients.get(name)) for name in ("weight_x", "weight_h", "bias", "diagonal")},
-        **{"chunk": chunk, "chunk_rows": chunk_rows, "input_vectors": input_vectors},
-        **runtime.places(work, parts),
-    }
-    if not graph.input_blocks:
-        numbers["dx"] = 0
-    program.backward(threads, numbers)
+    work = x.new_empty(layout.work)
+    numbers, at = layout.begin(work, kept), layout.entry.at
+    _put_strided(numbers, at, "x", x, reverse)
+    _put_strided(numbers, at, "dy", dy, reverse)
+    gradients: dict[str, Tensor] = {}
+    for name, tensor in weights:
+        if name != "bias":  # its value plays no part
+            numbers[at[name]] = tensor.data_ptr()
+        if name in needs:
+            gradients[name] = torch.empty_like(tensor)
+            numbers[at[f"d{name}"]] = gradients[name].data_ptr()
+    if "x" in needs:
+        # x that no gate reads has no influence
+        gradients["x"] = x.new_empty(x.shape) if graph.input_blocks else x.new_zeros(x.shape)
+        _put_strided(numbers, at, "dx", gradients["x"], reverse)
+    late = [None if g is None else _rows_together(g) for g in grad_states]
+    for name, g in zip(graph.states, late, strict=True):
+        if g is not None:
+            numbers[at[f"wanted_{name}"]] = g.data_ptr()
+            numbers[at[f"wanted_row_{name}"]] = g.stride(0)
+        if (key := f"state:{name}") in needs:
+            gradients[key] = x.new_empty(batch, hidden)
+            numbers[at[f"initial_{name}"]] = gradients[key].data_ptr()
+    if flags is not None:
+        numbers[at["flags"]] = flags.data_ptr()
+    layout.entry(layout.threads, numbers)
     return gradients
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+@dataclass(frozen=True)
+class _Layout:
+    """What the shapes of a call decide: most of the numbers of a kernel, and the memory it needs.
+
+    Attributes:
+        entry: the kernel.
+        threads: how many it runs on.
+        numbers: its numbers, where they are known; addresses in the working memory as offsets in bytes.
+        places: positions of those.
+        work: numbers of the working memory.
+        kept: numbers that are kept for the way back; ``values`` of the steps begin behind ``history``, the states.
+        values: position of the address of the values that are kept.
+        history: see ``kept``, in bytes.
+    """
+
+    entry: runtime.Entry
+    threads: int
+    numbers: array[int]
+    places: tuple[int, ...]
+    work: int
+    kept: int
+    history: int
+
+    def begin(self, work: Tensor, kept: Tensor) -> array[int]:
+        """Return the numbers of a call, but for the addresses of tensors."""
+        numbers, at = array("q", self.numbers), self.entry.at
+        base = work.data_ptr()
+        for place in self.places:
+            numbers[place] += base
+        numbers[at["history"]] = kept.data_ptr()
+        numbers[at["kept"]] = kept.data_ptr() + self.history
+        return numbers
+
+
+class _Sizes:
+    """The sizes of a layer as its kernels see them."""
+
+    def __init__(self, graph: Graph, size: int, batch: int, time: int, features: int, hidden: int) -> None:
+        self.graph = graph
+        self.size = size
+        self.batch = batch
+        self.time = time
+        self.features = features
+        self.hidden = hidden
+        self.lanes = runtime.shape(size).lanes
+        self.vectors = -(-hidden // self.lanes)
+        self.input_vectors = -(-features // self.lanes)
+        self.rows = batch | 1
+        self.units = self.vectors * self.lanes
+        self.matrix = self.units * self.rows
+
+    def layout(
+        self,
+        entry: runtime.Entry,
+        team: int,
+        given: Mapping[str, int],
+        parts: Mapping[str, int],
+        kept: int,
+        history: int,
+    ) -> _Layout:
+        """Put the numbers together, and lay the parts of the working memory one after the other."""
+        threads, row_parts = self._share(team)
+        numbers = {
+            "steps": self.time,
+            "batch": self.batch,
+            "input": self.features,
+            "hidden": self.hidden,
+            "vectors": self.vectors,
+            "rows": self.rows,
+            "row_parts": row_parts,
+            **given,
+        }
+        ends = list(itertools.accumulate(parts.values(), initial=0))
+        numbers.update({name: end * self.size for name, end in zip(parts, ends[:-1], strict=True)})
+        places = tuple(entry.at[name] for name in parts)
+        return _Layout(entry, threads, entry.numbers(numbers), places, ends[-1], kept, history * self.size)
+
+    def _share(self, team: int) -> tuple[int, int]:
+        """Return the number of threads, and into how many parts rows are cut: in each, threads share the units."""
+        blocks = len(self.graph.input_blocks) * self.features + len(self.graph.hidden_blocks) * self.hidden
+        if 2 * self.batch * self.time * self.hidden * blocks < _SMALL:
+            return 1, 1
+        threads = min(team, self.batch * self.vectors)
+        return threads, (threads if self.batch >= 16 * threads or self.vectors < threads else 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _forward_layout(
+    graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, keep: bool, team: int
+) -> _Layout:
+    program = _program(graph, size)
+    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
+    direct = batch == 1 or batch * time <= _DIRECT_ROWS
+    parts = {
+        "biases": len(graph.biases) * s.units,
+        "diagonals": len(graph.diagonals) * s.units,
+        "operands": len(cell.computed_operands) * s.matrix,
+        "crossing": sum(len(phase.crossing) for phase in cell.forward) * s.matrix,
+    }
+    for p, phase in enumerate(cell.forward):
+        for k, product in enumerate(phase.products):
+            inner = features if graph.nodes[product.operand].op == "input" else hidden
+            parts[f"packed_{p}_{k}"] = 0 if direct else inner * len(product.gates) * s.units
+    history = (time + 1 if keep else 2) * len(graph.states) * s.matrix
+    values = len(cell.kept) * s.matrix
+    given = {"direct": int(direct), "history_mask": -1 if keep else 1, "kept_step": values if keep else 0}
+    kept = history + (time if keep else 1) * values
+    return s.layout(program.forward, team, given, parts, kept, history)
+
+
+@functools.lru_cache(maxsize=1024)
+def _backward_layout(
+    graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, wanted: frozenset[str], team: int
+) -> _Layout:
+    program = _program(graph, size)
+    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
+    chunk = max(1, min(time, _CHUNK_ROWS // batch))
+    chunk_rows = (chunk * batch) | 1
+    parts = {
+        "diagonals": len(graph.diagonals) * s.units,
+        "gradients": 2 * len(graph.states) * s.matrix,
+        "delta": (len(graph.gates) + len(graph.diagonals)) * s.units * chunk_rows,
+        "x_lines": s.input_vectors * s.lanes * chunk_rows if "weight_x" in wanted else 0,
+        "operands": sum(len(phase.operands) for phase in cell.backward) * s.units * chunk_rows,
+        "crossing": sum(len(phase.crossing) for phase in cell.backward) * s.matrix,
+        "packed_x": len(graph.input_blocks) * s.units * s.input_vectors * s.lanes if "x" in wanted else 0,
+    }
+    for p, phase in enumerate(cell.backward):
+        for k, product in enumerate(phase.products):
+            parts[f"packed_{p}_{k}"] = len(product.gates) * s.units * s.units
+    values = len(cell.kept) * s.matrix
+    given = {"chunk": chunk, "chunk_rows": chunk_rows, "input_vectors": s.input_vectors, "kept_step": values}
+    history = (time + 1) * len(graph.states) * s.matrix
+    return s.layout(program.backward, team, given, parts, history + time * values, history)
 
 
 def _rows_together(tensor: Tensor) -> Tensor:
@@ -255,14 +344,16 @@ def _rows_together(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _strided(name: str, tensor: Tensor, reverse: bool) -> dict[str, int]:
-    """Return the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
-    step = tensor.stride(1)
+def _put_strided(numbers: array[int], at: Mapping[str, int], name: str, tensor: Tensor, reverse: bool) -> None:
+    """Put the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
+    row, step, _ = tensor.stride()
     start = tensor.data_ptr()
     if reverse:
         start += (tensor.shape[1] - 1) * step * tensor.element_size()
         step = -step
-    return {name: start, f"{name}_row": tensor.stride(0), f"{name}_step": step}
+    numbers[at[name]] = start
+    numbers[at[f"{name}_row"]] = row
+    numbers[at[f"{name}_step"]] = step
 
 
 def _flags(valid: Tensor | None, reset: Tensor | None, reverse: bool) -> Tensor | None:
@@ -277,11 +368,3 @@ def _flags(valid: Tensor | None, reset: Tensor | None, reverse: bool) -> Tensor 
             reset = torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], dim=1)
         flags = flags + 2 * reset.long()
     return (flags.flip(1) if reverse else flags).t().contiguous()
-
-
-def _share(batch: int, time: int, hidden: int, vectors: int, weights: int) -> tuple[int, int]:
-    """Return the number of threads, and into how many parts the rows are cut: the rest of them share the units."""
-    threads = min(runtime.team(), batch * vectors)
-    if 2 * batch * time * weights < _SMALL:
-        threads = 1
-    return threads, (threads if batch >= 16 * threads or vectors < threads else 1)

@@ -16,6 +16,7 @@ import stat
 import sys
 import tempfile
 import threading
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from elman.errors import BackendError
 
 if TYPE_CHECKING:
     from llvmlite import ir
-    from torch import Tensor
 
     from elman.backends.llvm.vectors import Shape
 
@@ -310,25 +310,35 @@ class Entry:
         library: where it is.
         name: the function's.
         fields: names of the numbers that it reads.
+
+    Attributes:
+        at: position of each of the numbers.
     """
 
     def __init__(self, library: Library, name: str, fields: Sequence[str]) -> None:
         self._library = library
         self._single = _SINGLE(library.addresses[name])
         self._shared = library.addresses[f"{name}_shared"]
-        self._fields = tuple(fields)
-        self._block = ctypes.c_int64 * (len(fields) + 16)
+        self.at = {field: k for k, field in enumerate(fields)}
 
-    def __call__(self, threads: int, numbers: Mapping[str, int]) -> None:
-        """Run with these numbers; those that are not named are 0."""
-        block = self._block(*[numbers.get(field, 0) for field in self._fields])
-        address = ctypes.addressof(block)
+    def numbers(self, given: Mapping[str, int]) -> array[int]:
+        """Return a block of numbers: those that are given, and zeros."""
+        block = array("q", bytes(8 * (len(self.at) + 16)))
+        for field, number in given.items():
+            block[self.at[field]] = number
+        for field, number in services().items():
+            block[self.at[field]] = number
+        return block
+
+    def __call__(self, threads: int, numbers: array[int]) -> None:
+        """Run with these numbers."""
+        address, _ = numbers.buffer_info()
         if threads == 1:
             self._single(address, 0, 1)
             return
-        barrier = address + 8 * (len(self._fields) + 8)  # in a line of the cache that nobody else writes
-        for field, number in (("threads", threads), ("barrier", barrier), *services().items()):
-            block[self._fields.index(field)] = number
+        at = self.at
+        numbers[at["threads"]] = threads
+        numbers[at["barrier"]] = address + 8 * (len(at) + 8)  # in a line of the cache that nobody else writes
         if (torch_pool := pool()) is not None:
             torch_pool.parallel(self._shared, address, threads, 0)
         else:
@@ -355,12 +365,3 @@ def services() -> Mapping[str, int]:
         "omp_get_thread_num": torch_pool.thread if torch_pool else 0,
         "omp_get_num_threads": torch_pool.threads if torch_pool else 0,
     }
-
-
-def places(work: Tensor, parts: Mapping[str, int]) -> dict[str, int]:
-    """Lay parts of so many numbers one after the other, and return their addresses."""
-    place, addresses = work.data_ptr(), {}
-    for name, count in parts.items():
-        addresses[name] = place
-        place += count * work.element_size()
-    return addresses

@@ -1,0 +1,289 @@
+"""The kernel of a linear layer with softmax and cross-entropy, as one operation.
+
+It takes a block of rows at a time: logits, loss, and the gradients of x, weights and bias are made together, three
+products, while the logits of the block are near. The rows of a block lie side by side in vectors, so that the maximum
+and the sum over the vocabulary need no sums across a vector, and the weights are read as they lie. The vocabulary is
+cut into chunks of a fixed size; the sums of the chunks are added up in their order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llvmlite import ir
+
+from elman.backends.llvm.dense import DenseKernel
+from elman.backends.llvm.functions import exp, log
+from elman.backends.llvm.gemm import COLUMNS_TILE, ROWS_TILE, call_tile, tile_height, tile_width
+from elman.backends.llvm.vectors import INT, Integer, Pointer, Shape, Vector
+
+__all__ = ["CHUNK", "CROSS_ENTROPY", "CROSS_ENTROPY_FIELDS", "GROUPS", "write_cross_entropy"]
+
+CROSS_ENTROPY: Final = "cross_entropy"
+
+CHUNK: Final = 480  #: words of the vocabulary in a chunk; a multiple of the rows of a tile
+GROUPS: Final = 2  #: tiles side by side in a block of rows
+
+CROSS_ENTROPY_FIELDS: Final = (
+    *("rows", "features", "vocabulary", "x", "x_row", "weight", "bias", "targets", "scale"),
+    *("losses", "gradients", "dx", "dweight", "dbias", "x_columns", "logits", "maxima", "sums", "chosen", "dx_block"),
+)
+
+
+def write_cross_entropy(module: ir.Module, shape: Shape) -> None:
+    """Write the kernel into a module."""
+    _CrossEntropy(module, shape).write()
+
+
+class _CrossEntropy(DenseKernel):
+    def __init__(self, module: ir.Module, shape: Shape) -> None:
+        super().__init__(module, shape, CROSS_ENTROPY, CROSS_ENTROPY_FIELDS)
+        self._groups = GROUPS * shape.columns  # vectors of rows in a block
+        self._block = self._groups * shape.lanes
+        self._none = self.stack(1)
+        self._none.store_number(ir.Constant(self.real, 0.0))
+        self._result = self.stack(shape.rows * shape.columns * shape.lanes)
+
+    def write(self) -> None:
+        rows, vocabulary = self["rows"], self["vocabulary"]
+        chunks = (vocabulary + (CHUNK - 1)) // CHUNK
+        with self.loop(0, rows, self._block) as loop:
+            first = loop.index
+            count = (rows - first).minimum(self._block)
+            self._lay_x(first, count)
+            self.barrier()
+            with self.shared(chunks) as chunk:
+                self._logits(chunk, first, count)
+            self.barrier()
+            self._losses(chunks, first, count)
+            with self.when(self.given("gradients")):
+                with self.shared(chunks) as chunk:
+                    self._deltas(chunk, chunks, first, count)
+                    with self.when(self.given("dweight")):
+                        self._weights(chunk, first, count)
+                    with self.when(self.given("dbias")):
+                        self._biases(chunk, first)
+                with self.when(self.given("dx")):
+                    self.barrier()
+                    self._inputs(chunks, first, count)
+            self.barrier()
+        self.finish()
+
+    def _lay_x(self, first: Integer, count: Integer) -> None:
+        """Lay the rows of a block side by side: a column of x is then some vectors; rows beyond are zeros."""
+        with self.shared(self.zero + self._block) as row:
+            source = self.pointer("x") + (first + row) * self["x_row"]
+            with self.builder.if_else(row < count) as (then, otherwise):
+                with then, self.loop(0, self["features"]) as k:
+                    (self.pointer("x_columns") + (k.index * self._block + row)).store_number(
+                        (source + k.index).load_number()
+                    )
+                with otherwise, self.loop(0, self["features"]) as k:
+                    (self.pointer("x_columns") + (k.index * self._block + row)).store_number(
+                        ir.Constant(self.real, 0.0)
+                    )
+
+    def _words(self, chunk: Integer) -> tuple[Integer, Integer]:
+        first = chunk * CHUNK
+        return first, (first + CHUNK).minimum(self["vocabulary"])
+
+    def _stored(self, what: str, chunk: Integer, group: Integer) -> Pointer:
+        return self.pointer(what) + (chunk * self._groups + group) * self.lanes
+
+    def _logits(self, chunk: Integer, first: Integer, count: Integer) -> None:
+        """Write e^(logit - maximum) of a chunk, the maximum and the sum; logits of targets are put aside."""
+        low, high = self._words(chunk)
+        lanes, columns, features = self.lanes, self.shape.columns, self["features"]
+        with self.loop(low, high, self.shape.rows) as words, self.loop(0, GROUPS) as side:
+            offset = side.index * (columns * lanes)
+            call_tile(
+                self,
+                ROWS_TILE,
+                m=(high - words.index).minimum(self.shape.rows),
+                n=columns,
+                blocks=features // lanes,
+                rest=features % lanes,
+                a=self.pointer("weight") + words.index * features,
+                a_row=features,
+                a_block=lanes,
+                b=self.pointer("x_columns") + offset,
+                b_row=self._block,
+                tail=lanes,
+                c=self.pointer("logits") + (words.index * self._block + offset),
+                c_row=self._block,
+                accumulate=0,
+            )
+        lowest = self.constant(-float("inf"))
+        with self.loop(0, self._groups) as group:
+            column = self.pointer("logits") + group.index * lanes
+            with self.loop(low, high, carry=[lowest]) as words:
+                place = column + words.index * self._block
+                value = place.load() + self._bias(words.index)
+                place.store(value)
+                # a maximum that is not a number stays so
+                larger = self.builder.or_(value.compare(">", words.values[0]), value.compare("!=", value))
+                words.values = [self.blend(larger, value, words.values[0])]
+            maximum = words.values[0]
+            self._stored("maxima", chunk, group.index).store(maximum)
+        self._put_aside(low, high, first, count)
+        with self.loop(0, self._groups) as group:
+            column = self.pointer("logits") + group.index * lanes
+            maximum = self._stored("maxima", chunk, group.index).load()
+            with self.loop(low, high, carry=[self.constant(0.0)]) as words:
+                place = column + words.index * self._block
+                value = exp(self, place.load() - maximum)
+                place.store(value)
+                words.values = [words.values[0] + value]
+            self._stored("sums", chunk, group.index).store(words.values[0])
+
+    def _bias(self, word: Integer) -> Vector:
+        """Return a word's bias, or 0, in all lanes."""
+        place = self.builder.select(self.given("bias"), (self.pointer("bias") + word).value, self._none.value)
+        return Pointer(self, place).broadcast()
+
+    def _put_aside(self, low: Integer, high: Integer, first: Integer, count: Integer) -> None:
+        """Remember the logits of those targets that are in a chunk."""
+        with self.loop(0, count) as row:
+            target = self.load_integer(self.pointer("targets"), first + row.index)
+            inside = self.builder.and_(self.builder.not_(target < low), target < high)
+            with self.when(inside):
+                logit = (self.pointer("logits") + (target * self._block + row.index)).load_number()
+                (self.pointer("chosen") + row.index).store_number(logit)
+
+    def _totals(self, chunks: Integer, group: Integer) -> tuple[Vector, Vector]:
+        """Return maximum and sum over the vocabulary; those of the chunks in their order."""
+        with self.loop(0, chunks, carry=[self.constant(-float("inf"))]) as chunk:
+            value = self._stored("maxima", chunk.index, group).load()
+            larger = self.builder.or_(value.compare(">", chunk.values[0]), value.compare("!=", value))
+            chunk.values = [self.blend(larger, value, chunk.values[0])]
+        maximum = chunk.values[0]
+        with self.loop(0, chunks, carry=[self.constant(0.0)]) as chunk:
+            part = exp(self, self._stored("maxima", chunk.index, group).load() - maximum)
+            chunk.values = [self._stored("sums", chunk.index, group).load().fma(part, chunk.values[0])]
+        return maximum, chunk.values[0]
+
+    def _losses(self, chunks: Integer, first: Integer, count: Integer) -> None:
+        with self.shared(self.zero + self._groups) as group:
+            maximum, total = self._totals(chunks, group)
+            chosen = (self.pointer("chosen") + group * self.lanes).load(self.mask(count - group * self.lanes))
+            loss = log(self, total) + (maximum - chosen)
+            place = self.pointer("losses") + (first + group * self.lanes)
+            place.store(loss, self.mask(count - group * self.lanes))
+
+    def _deltas(self, chunk: Integer, chunks: Integer, first: Integer, count: Integer) -> None:
+        """Turn a chunk into scaled gradients of the logits: softmax, less one at the target."""
+        low, high = self._words(chunk)
+        scale = self.pointer("scale").broadcast()
+        with self.loop(0, self._groups) as group:
+            maximum, total = self._totals(chunks, group.index)
+            factor = exp(self, self._stored("maxima", chunk, group.index).load() - maximum) * scale / total
+            used = self.mask(count - group.index * self.lanes)
+            column = self.pointer("logits") + group.index * self.lanes
+            with self.loop(low, high) as words:
+                place = column + words.index * self._block
+                place.store(self.blend(used, place.load() * factor, 0.0))
+        with self.loop(0, count) as row:
+            target = self.load_integer(self.pointer("targets"), first + row.index)
+            inside = self.builder.and_(self.builder.not_(target < low), target < high)
+            with self.when(inside):
+                place = self.pointer("logits") + (target * self._block + row.index)
+                place.store_number(self.builder.fsub(place.load_number(), self.pointer("scale").load_number()))
+
+    def _weights(self, chunk: Integer, first: Integer, count: Integer) -> None:
+        """Add a block's gradients of a chunk's weights."""
+        low, high = self._words(chunk)
+        lanes, columns, features = self.lanes, self.shape.columns, self["features"]
+        with (
+            self.loop(0, self.vectors(features), columns) as panel,
+            self.loop(low, high, self.shape.rows) as words,
+        ):
+            column, word = panel.index, words.index
+            m, n = (high - word).minimum(self.shape.rows), (self.vectors(features) - column).minimum(columns)
+            call_tile(
+                self,
+                ROWS_TILE,
+                m=m,
+                n=n,
+                blocks=count // lanes,
+                rest=count % lanes,
+                a=self.pointer("logits") + word * self._block,
+                a_row=self._block,
+                a_block=lanes,
+                b=self.pointer("x") + (first * self["x_row"] + column * lanes),
+                b_row=self["x_row"],
+                tail=(features - (column + n - 1) * lanes).minimum(lanes),
+                c=self._result,
+                c_row=n * lanes,
+                accumulate=0,
+            )
+            with self.loop(0, m) as u, self.loop(0, n) as v:
+                mask = self.used(features, column + v.index)
+                place = self.pointer("dweight") + ((word + u.index) * features + (column + v.index) * lanes)
+                values = (self._result + (u.index * n + v.index) * lanes).load()
+                self._accumulate(place, values, mask, first)
+
+    def _biases(self, chunk: Integer, first: Integer) -> None:
+        """Add a block's gradients of a chunk's biases."""
+        low, high = self._words(chunk)
+        with self.loop(low, high) as words:
+            line = self.pointer("logits") + words.index * self._block
+            with self.loop(0, self._groups, carry=[self.constant(0.0)]) as group:
+                group.values = [group.values[0] + (line + group.index * self.lanes).load()]
+            place = self.pointer("dbias") + words.index
+            before = self.builder.select(first > 0, place.load_number(), ir.Constant(self.real, 0.0))
+            place.store_number(self.builder.fadd(before, self._across(group.values[0])))
+
+    def _accumulate(self, place: Pointer, values: Vector, mask: ir.Value, first: Integer) -> None:
+        before = place.load(self.only_if(first > 0, mask))
+        place.store(before + values, mask)
+
+    def _across(self, vector: Vector) -> ir.Value:
+        """Add up the lanes of a vector by halves."""
+        b, width = self.builder, self.lanes
+        value = vector.value
+        kind = ir.IntType(32)
+        while width > 1:
+            width //= 2
+            lower = ir.Constant(ir.VectorType(kind, width), list(range(width)))
+            upper = ir.Constant(ir.VectorType(kind, width), list(range(width, 2 * width)))
+            undefined = ir.Constant(value.type, ir.Undefined)
+            value = b.fadd(b.shuffle_vector(value, undefined, lower), b.shuffle_vector(value, undefined, upper))
+        return b.extract_element(value, INT(0))
+
+    def _inputs(self, chunks: Integer, first: Integer, count: Integer) -> None:
+        """Write a block's gradients of x: chunk by chunk, so that its weights are read from near."""
+        lanes, height, across = self.lanes, tile_height(self.shape), tile_width(self.shape)
+        features = self["features"]
+        padded = self.vectors(features) * lanes
+        tiles = (count + (height - 1)) // height
+        begin, end = tiles * self.thread // self.threads, tiles * (self.thread + 1) // self.threads
+        with self.loop(0, chunks) as chunk:
+            low, high = self._words(chunk.index)
+            with self.loop(0, self.vectors(features), across) as panel, self.loop(begin, end) as tile:
+                column, row = panel.index, tile.index * height
+                n = (self.vectors(features) - column).minimum(across)
+                call_tile(
+                    self,
+                    COLUMNS_TILE,
+                    n=n,
+                    steps=1,
+                    rows=high - low,
+                    a=self.pointer("logits") + (low * self._block + row),
+                    a_row=self._block,
+                    a_step=0,
+                    b=self.pointer("weight") + (low * features + column * lanes),
+                    b_row=features,
+                    b_vector=lanes,
+                    b_step=0,
+                    tail=(features - (column + n - 1) * lanes).minimum(lanes),
+                    c=self.pointer("dx_block") + (row * padded + column * lanes),
+                    c_row=padded,
+                    accumulate=chunk.index,
+                )
+        with (
+            self.loop(begin * height, (end * height).minimum(count)) as done,
+            self.loop(0, self.vectors(features)) as v,
+        ):
+            values = (self.pointer("dx_block") + (done.index * padded + v.index * lanes)).load()
+            place = (first + done.index) * features + v.index * lanes
+            (self.pointer("dx") + place).store(values, self.used(features, v.index))
