@@ -12,5 +12,6 @@
 ``runtime.py``        the host, the compiler, the cache on disk, the threads
 ``recurrence.py``     cells over time, for others to call
 ``products.py``       linear layers, for others to call
+``peak.py``           what the processor can do at most
 ===================  =================================================================================
 """

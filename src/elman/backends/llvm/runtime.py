@@ -331,7 +331,7 @@ class Entry:
         return block
 
     def __call__(self, threads: int, numbers: array[int]) -> None:
-        """Run with these numbers."""
+        """Run with these numbers, which are used up: the threads count in them."""
         address, _ = numbers.buffer_info()
         if threads == 1:
             self._single(address, 0, 1)
