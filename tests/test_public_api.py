@@ -15,18 +15,19 @@ PUBLIC = {
     "elman": """
         GRU LSTM RNN Affine Cell CoupledLSTM CoupledLSTMCell Diagonal GRUCell LSTMCell PeepholeLSTM PeepholeLSTMCell
         RNNCell ReLURNN ReLURNNCell Recurrent ResetBeforeGRU ResetBeforeGRUCell
-        exp from_torch log maximum minimum relu sigmoid softplus sqrt tanh where
+        backend exp from_torch log maximum minimum relu sigmoid softplus sqrt tanh where
     """,
     "elman.errors": """
-        CheckpointError DataError DivergenceError DownloadError ElmanError MissingExtraError OptionError ShapeError
-        TraceError describe did_you_mean
+        BackendError CheckpointError DataError DivergenceError DownloadError ElmanError MissingExtraError OptionError
+        ShapeError TraceError describe did_you_mean
     """,
     "elman.cells": """
         Affine Cell CoupledLSTMCell Diagonal GRUCell GateParameter LSTMCell PeepholeLSTMCell RNNCell ReLURNNCell
         ResetBeforeGRUCell find
     """,
     "elman.layers": """
-        GRU LSTM RNN CoupledLSTM LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU linear_cross_entropy
+        GRU LSTM RNN CoupledLSTM Linear LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU linear
+        linear_cross_entropy
     """,
     "elman.interop": "from_torch",
     "elman.data": """
@@ -38,7 +39,9 @@ PUBLIC = {
         Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult
         Summary Trainable TrainingConfig graph_def learning_rate load_checkpoint prepare reporter_for train
     """,
-    "elman.testing": "assert_cell_conforms properties",
+    "elman.testing": """
+        CASES TOLERANCES Case Comparison Place assert_cell_conforms compare_backends places properties
+    """,
     "elman.cli": "main",
 }
 MODULES = sorted(

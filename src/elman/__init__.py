@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from elman.lazy import exports
 
 if TYPE_CHECKING:
+    from elman.backends.dispatch import backend
     from elman.cells import (
         Affine,
         Cell,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "elman.backends.dispatch": ("backend",),
     "elman.cells": (
         "Affine",
         "Cell",
@@ -97,6 +99,7 @@ __all__ = [
     "Recurrent",
     "ResetBeforeGRU",
     "ResetBeforeGRUCell",
+    "backend",
     "exp",
     "from_torch",
     "log",

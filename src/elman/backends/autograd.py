@@ -36,7 +36,7 @@ def intercepted(*gradients: Tensor | None) -> str | None:
         return "derivatives are taken in forward mode"
     if torch._C._len_torch_dispatch_stack():
         return "a TorchDispatchMode is on"
-    if torch.jit.is_tracing():
+    if torch._C._is_tracing():
         return "torch.jit.trace is on"
     if any(gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient) for gradient in gradients):
         return "gradients are batched with is_grads_batched=True"

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from elman.backends.linear import compiled
+from elman.backends.llvm import products
 from elman.errors import ShapeError, describe
 
 __all__ = ["CrossEntropy", "check_targets", "run"]
@@ -60,17 +62,41 @@ def run(
     counted = targets != ignore_index
     count = int(counted.sum())
     places = None if count == len(targets) else counted.nonzero()[:, 0]
+    factor = 1 / count if mean and count else 1.0
+    if count and compiled(x, weight, bias):
+        result = _run_compiled(x, weight, bias, targets, places, factor, wanted)
+        return result._replace(loss=result.loss / count) if mean else result
     gradients = CrossEntropy(
         x.new_zeros(()),
         x.new_zeros(x.shape) if wanted[0] else None,
         weight.new_zeros(weight.shape) if wanted[1] else None,
         weight.new_zeros(len(weight)) if wanted[2] else None,
     )
-    factor = 1 / count if mean and count else 1.0
     for rows in _blocks(count, len(weight)):
         here = rows if places is None else places[rows]
         _add_block(gradients, x[here], weight, bias, targets[here], here, factor)
     return gradients._replace(loss=gradients.loss / count) if mean else gradients
+
+
+def _run_compiled(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    places: Tensor | None,
+    factor: float,
+    wanted: tuple[bool, bool, bool],
+) -> CrossEntropy:
+    """Return the loss, unscaled, and its gradients, scaled by a factor, of the rows at some places."""
+    names = [name for name, needed in zip(("x", "weight", "bias"), wanted, strict=True) if needed]
+    rows, chosen = (x, targets) if places is None else (x[places], targets[places])
+    losses, found = products.cross_entropy(rows, weight, bias, chosen, factor, names)
+    if places is not None and "x" in found:
+        found["x"] = x.new_zeros(x.shape).index_copy_(0, places, found["x"])
+    loss = x.new_zeros(())
+    for first in range(0, len(losses), _ROWS):
+        loss += losses[first : first + _ROWS].sum()
+    return CrossEntropy(loss, found.get("x"), found.get("weight"), found.get("bias"))
 
 
 def check_targets(targets: Tensor, vocabulary: int, ignore_index: int) -> None:

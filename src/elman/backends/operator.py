@@ -8,9 +8,9 @@ operators. Whether compiled code can run, and whether the user wants the referen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ from elman.errors import BackendError
 
 __all__ = ["decode", "encode", "traced"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _RUN: Final = (
     "str equations, Tensor x, Tensor[] parameters, Tensor[] state, Tensor? valid, Tensor? reset, "
     "bool reverse, bool recompute"
@@ -32,7 +35,16 @@ _RUN: Final = (
 _GRADIENTS: Final = "Tensor outputs, Tensor kept, Tensor? grad_outputs, Tensor[] grad_states, str[] wanted"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _constant(function: Callable[P, R]) -> Callable[P, R]:
+    """Let torch.compile call a function while it traces, and keep its result.
+
+    This is `torch.compiler.assume_constant_result` without its import of torch's compiler, which takes a second.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@_constant
 def encode(graph: Graph) -> str:
     """Write a graph down as text; equal graphs give equal texts.
 
@@ -80,7 +92,7 @@ def _refusal(operands: Operands) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@_constant
 def _fall_back(reason: str, log: bool) -> None:
     fall_back(reason, log=log)
 

@@ -2,9 +2,11 @@
 
 ``recurrent.py`` holds `Recurrent`, which runs any cell over sequences (stacked, in both directions, with dropout,
 lengths, resets and carried state), and its named conveniences `RNN`, `LSTM`, `PeepholeLSTM`, `CoupledLSTM`, `GRU`, ...
+``linear.py`` holds `Linear`, a linear layer on elman's own product.
 ``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
 """
 
+from elman.layers.linear import Linear, linear
 from elman.layers.losses import LinearCrossEntropy, linear_cross_entropy
 from elman.layers.recurrent import (
     GRU,
@@ -22,10 +24,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "CoupledLSTM",
+    "Linear",
     "LinearCrossEntropy",
     "PeepholeLSTM",
     "ReLURNN",
     "Recurrent",
     "ResetBeforeGRU",
+    "linear",
     "linear_cross_entropy",
 ]

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 
 from elman.backends import cross_entropy
+from elman.backends.linear import seen_by_torch, transformed
 from elman.errors import BackendError, OptionError, ShapeError, describe
+from elman.layers.linear import linear
 
 __all__ = ["LinearCrossEntropy", "linear_cross_entropy"]
 
@@ -149,7 +151,7 @@ class LinearCrossEntropy(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of x, ``(..., vocabulary)``, to predict or to sample with."""
-        return F.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Return the sizes, for `print`."""
@@ -190,26 +192,14 @@ def _traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def _transformed() -> bool:
-    """Whether derivatives are taken or mapped otherwise than by torch's tape."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-
-
 def _wants_torch(*tensors: Tensor | None) -> bool:
-    """Whether torch must see its own operations, or the numbers are of a type that blocks would round too often."""
-    if _transformed():
-        return True
-    if torch.compiler.is_compiling():
-        if torch.compiler.is_exporting():  # so that a program needs no operator of elman
-            return True
-    elif torch._C._len_torch_dispatch_stack():
-        return True
-    given = [tensor for tensor in tensors if tensor is not None]
-    return (
-        torch.is_autocast_enabled(given[0].device.type)
-        or any(tensor.dtype not in (torch.float32, torch.float64) for tensor in given)
-        or any(type(tensor) is not Tensor and type(tensor) is not nn.Parameter for tensor in given)
-    )
+    """Whether torch must see its own operations; while it compiles, the blocks are an operator of their own."""
+    if torch.compiler.is_compiling() and not transformed() and not torch.compiler.is_exporting():
+        given = [tensor for tensor in tensors if tensor is not None]
+        return torch.is_autocast_enabled(given[0].device.type) or any(
+            tensor.dtype not in (torch.float32, torch.float64) for tensor in given
+        )
+    return seen_by_torch(*tensors)  # an exported program needs no operator of elman
 
 
 def _by_torch(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore_index: int, mean: bool) -> Tensor:
@@ -235,7 +225,7 @@ class _LinearCrossEntropy(Function):
     def backward(ctx: Any, grad: Any) -> Any:
         wanted, (ignore_index, mean) = ctx.needs_input_grad[:3], ctx.options
         operands = ctx.saved_tensors
-        if torch.is_grad_enabled() or _transformed():
+        if torch.is_grad_enabled() or transformed():
             return *_differentiated(operands, ctx.options, grad, wanted), None, None, None
         # The first backward pass takes the gradients; another one, which is rare, has to make them again.
         found, ctx.gradients = ctx.gradients, None

@@ -6,7 +6,7 @@ weights and of x take the whole chunk in large products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -57,6 +57,8 @@ class _Backward(ChunkKernel):
         self._scratch = [
             [self.stack(shape.rows * shape.columns * shape.lanes) for _ in phase.products] for phase in plan.backward
         ]
+        transposed = [k for k, node in enumerate(plan.adjoint.nodes) if node.op == "transposed"]
+        self._first_share = {self._operand(k): k for k in reversed(transposed)}
 
     def write(self) -> None:
         plan = self.plan
@@ -156,19 +158,9 @@ class _Backward(ChunkKernel):
                 return [(matrix + place).load() for place in places]
             if node.op == "gradient":
                 return self._wanted(node.name, step, tile, rows, vector)
-            if node.op == "add":
-                return self._sum(p, k, tile, rows, within, value)
             if node.op == "transposed":
-                return [self._product(p, self._operand(k), tile, row, within) for row in rows]
+                return [self._product(p, k, row, within) for row in rows]
             return None
-
-        def value(k: int) -> list[Any]:
-            return values_of([k])[k]
-
-        memory: dict[int, list[Any]] = {}
-
-        def values_of(positions: Sequence[int]) -> dict[int, list[Any]]:
-            return evaluate(self, derived.nodes, positions, leaf, lambda name: self.weights(name, vector), memory)
 
         asked = [
             *(derived.gates[g] for g in phase.gates),
@@ -176,7 +168,7 @@ class _Backward(ChunkKernel):
             *(k for s in phase.states if (k := derived.states[s]) is not None),
             *phase.crossing,
         ]
-        values = values_of(asked)
+        values = evaluate(self, derived.nodes, asked, leaf, lambda name: self.weights(name, vector), {})
         operands = {k: forward(k) for k in phase.operands}
         for r, (row, place) in enumerate(zip(rows, places, strict=True)):
             mine = {k: value[r] for k, value in values.items()}
@@ -225,36 +217,18 @@ class _Backward(ChunkKernel):
         node = self.plan.adjoint.nodes[k]
         return self.plan.graph.hidden_operands(node.name)[int(node.value)]
 
-    def _sum(self, p: int, k: int, tile: Tile, rows: list[Integer], within: Integer, value: Any) -> list[Any] | None:
-        """Add up a chain of additions; all gates' products with the same operand are one product."""
-        nodes = self.plan.adjoint.nodes
-        known = {j for earlier in self.plan.backward[:p] for j in earlier.crossing}
-        terms: list[int] = []
-        waiting = list(reversed(nodes[k].operands))
-        while waiting:
-            j = waiting.pop()
-            if nodes[j].op == "add" and j not in known:
-                waiting.extend(reversed(nodes[j].operands))
-            else:
-                terms.append(j)
-        products = dict.fromkeys(self._operand(j) for j in terms if nodes[j].op == "transposed")
-        if not products:
-            return None
-        others = [value(j) for j in terms if nodes[j].op != "transposed"]
-        total = []
-        for r, row in enumerate(rows):
-            sums = [self._product(p, operand, tile, row, within) for operand in products]
-            sums += [other[r] for other in others]
-            result = sums[0]
-            for term in sums[1:]:
-                result = result + term
-            total.append(result)
-        return total
+    def _product(self, p: int, k: int, row: Integer, within: Integer) -> Vector:
+        """Return a gate's share Uᵀ δ of an operand's gradient.
 
-    def _product(self, p: int, operand: int, tile: Tile, row: Integer, within: Integer) -> Vector:
-        k = next(k for k, product in enumerate(self.plan.backward[p].products) if product.operand == operand)
+        The product with the operand has the shares of all gates that read it, which are always added up: the first
+        share stands for all of them, the others are nothing.
+        """
+        operand = self._operand(k)
+        if k != self._first_share[operand]:
+            return self.constant(-0.0)  # changes nothing that it is added to
+        product = [product.operand for product in self.plan.backward[p].products].index(operand)
         place = row * (self.panels.units * self.lanes) + within * self.lanes
-        return (self._scratch[p][k] + place).load()
+        return (self._scratch[p][product] + place).load()
 
     def _store(
         self, p: int, values: dict[int, Any], step: Integer, in_chunk: Integer, place: Integer, vector: Integer

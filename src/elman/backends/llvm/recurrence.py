@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "backward", "forward", "kept_size", "refusal"]
 
-_SIZES = {torch.float32: 4, torch.float64: 8}
 _CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands stay near the processor
 _DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
+_NEAR = 2**20  #: bytes of weights that stay in a core's own cache
+_ROWS_NEAR, _ROWS_FAR = 8, 24  #: rows a thread from which rows are shared instead of units, by where the weights are
 _SMALL = 1e6  #: floating-point operations below which a second thread is not worth its start
 
 
@@ -43,17 +44,9 @@ class Run(NamedTuple):
 
 def refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:
     """Say why the compiled code cannot run this; None where it can."""
-    tensors = [x, *state, *parameters.values()]
-    if x.device.type != "cpu":
-        return f"x is on {x.device}; the compiled code is for the CPU"
-    if x.dtype not in _SIZES:
-        return f"x is {x.dtype}; the compiled code is for float32 and float64"
     if not x.shape[0]:
         return "x has no rows"
-    if any(tensor.dtype != x.dtype or tensor.device != x.device for tensor in tensors):
-        return "x, states and weights differ in type or device"
-    here = runtime.host()
-    return here if isinstance(here, str) else None
+    return runtime.refusal(x, *state, *parameters.values())
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def _program(graph: Graph, size: int) -> _Program:
 
 def kept_size(graph: Graph, batch: int, time: int, hidden: int, dtype: torch.dtype) -> int:
     """Return how many numbers a run keeps for the way back: the states before each step, and values of the steps."""
-    cell, width = plan(graph), runtime.shape(_SIZES[dtype]).lanes
+    cell, width = plan(graph), runtime.shape(dtype.itemsize).lanes
     matrix = -(-hidden // width) * width * (batch | 1)
     return matrix * ((time + 1) * len(graph.states) + time * len(cell.kept))
 
@@ -286,7 +279,11 @@ class _Sizes:
         if 2 * self.batch * self.time * self.hidden * blocks < _SMALL:
             return 1, 1
         threads = min(team, self.batch * self.vectors)
-        return threads, (threads if self.batch >= 16 * threads or self.vectors < threads else 1)
+        # Threads that own all units of some rows never wait, and read all weights; those that share the units of all
+        # rows read a part of the weights, and wait for each other at every step.
+        near = self.hidden * blocks * self.size <= _NEAR
+        rows = self.batch >= (_ROWS_NEAR if near else _ROWS_FAR) * threads or self.vectors < threads
+        return threads, threads if rows else 1
 
 
 @functools.lru_cache(maxsize=1024)

@@ -29,6 +29,7 @@ from elman.errors import BackendError
 
 if TYPE_CHECKING:
     from llvmlite import ir
+    from torch import Tensor
 
     from elman.backends.llvm.vectors import Shape
 
@@ -72,6 +73,19 @@ def host() -> Host | str:
     if triple.startswith(("aarch64", "arm64")):
         return Host(*described, 128, 32)
     return f"the processor {described[1]} has none of AVX-512, AVX2 with FMA, and NEON"
+
+
+def refusal(*tensors: Tensor) -> str | None:
+    """Say why compiled code cannot work on these tensors; None where it can."""
+    first = tensors[0]
+    if first.device.type != "cpu":
+        return f"x is on {first.device}; the compiled code is for the CPU"
+    if first.dtype not in (torch.float32, torch.float64):
+        return f"x is {first.dtype}; the compiled code is for float32 and float64"
+    if any(tensor.dtype != first.dtype or tensor.device != first.device for tensor in tensors):
+        return "x, states and weights differ in type or device"
+    here = host()
+    return here if isinstance(here, str) else None
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from elman.cells import find
 from elman.data import ImageFormat
 from elman.errors import CheckpointError, ShapeError, describe
-from elman.layers import Recurrent
+from elman.layers import Linear, Recurrent
 from elman.tasks.classification.config import ClassifierConfig
 
 __all__ = ["SequenceClassifier", "Specification"]
@@ -103,7 +103,7 @@ class SequenceClassifier(nn.Module):
             input_projection=config.input_projection,
             initial_bias=config.initial_bias,
         )
-        self.readout = nn.Linear(self.recurrent.directions * config.hidden_size, len(specification.classes))
+        self.readout = Linear(self.recurrent.directions * config.hidden_size, len(specification.classes))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the logits."""
