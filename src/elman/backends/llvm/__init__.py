@@ -10,6 +10,7 @@
 ``backward.py``       back-propagation through them, and ``chunk.py`` its large products
 ``dense.py``          what the kernels of linear layers share: ``linear.py``, ``cross_entropy.py``
 ``runtime.py``        the host, the compiler, the cache on disk, the threads
+``layout.py``         what the shapes of a call decide
 ``recurrence.py``     cells over time, for others to call
 ``products.py``       linear layers, for others to call
 ``peak.py``           what the processor can do at most

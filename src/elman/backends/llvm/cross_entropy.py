@@ -8,6 +8,7 @@ cut into chunks of a fixed size; the sums of the chunks are added up in their or
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from llvmlite import ir
@@ -40,6 +41,8 @@ class _CrossEntropy(DenseKernel):
         super().__init__(module, shape, CROSS_ENTROPY, CROSS_ENTROPY_FIELDS)
         self._groups = GROUPS * shape.columns  # vectors of rows in a block
         self._block = self._groups * shape.lanes
+        # a maximum that is finite also where all logits are -inf, as those of forbidden words
+        self._lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)
         self._none = self.stack(1)
         self._none.store_number(ir.Constant(self.real, 0.0))
         self._result = self.stack(shape.rows * shape.columns * shape.lanes)
@@ -113,10 +116,9 @@ class _CrossEntropy(DenseKernel):
                 c_row=self._block,
                 accumulate=0,
             )
-        lowest = self.constant(-float("inf"))
         with self.loop(0, self._groups) as group:
             column = self.pointer("logits") + group.index * lanes
-            with self.loop(low, high, carry=[lowest]) as words:
+            with self.loop(low, high, carry=[self._lowest]) as words:
                 place = column + words.index * self._block
                 value = place.load() + self._bias(words.index)
                 place.store(value)
@@ -152,7 +154,7 @@ class _CrossEntropy(DenseKernel):
 
     def _totals(self, chunks: Integer, group: Integer) -> tuple[Vector, Vector]:
         """Return maximum and sum over the vocabulary; those of the chunks in their order."""
-        with self.loop(0, chunks, carry=[self.constant(-float("inf"))]) as chunk:
+        with self.loop(0, chunks, carry=[self._lowest]) as chunk:
             value = self._stored("maxima", chunk.index, group).load()
             larger = self.builder.or_(value.compare(">", chunk.values[0]), value.compare("!=", value))
             chunk.values = [self.blend(larger, value, chunk.values[0])]

@@ -35,6 +35,7 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
         *(f"initial_{s}" for s in states),
         *(f"initial_row_{s}" for s in states),
         *(f"final_{s}" for s in states),
+        *(f"final_row_{s}" for s in states),
         *("history", "history_mask", "kept", "kept_step"),
         *("biases", "diagonals", "operands", "crossing"),
         *(f"packed_{p}_{k}" for p, phase in enumerate(plan.forward) for k in range(len(phase.products))),
@@ -110,7 +111,7 @@ class _Forward(Kernel):
             for s, name in enumerate(self.plan.graph.states):
                 with self.loop(tile.row, tile.row + tile.rows) as rows:
                     values = (self._state(self["steps"], s) + self.in_lines(rows.index, tile.vector)).load()
-                    place = rows.index * self["hidden"] + tile.vector * self.lanes
+                    place = rows.index * self[f"final_row_{name}"] + tile.vector * self.lanes
                     (self.pointer(f"final_{name}") + place).store(values, self.units_mask(tile.vector))
 
     def _reset(self, step: Integer, states: Sequence[int], tile: Tile) -> None:

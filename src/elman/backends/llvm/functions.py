@@ -149,7 +149,7 @@ def power(code: Code, a: Vector, b: Vector, exponent: float | None = None) -> Ve
     """a^b; constant exponents that are small and integral, or a half, are products and roots."""
     if exponent == 0.5:
         return code.call("sqrt", a)
-    if exponent is not None and exponent == int(exponent) and 0 <= exponent <= 8:
+    if exponent is not None and exponent.is_integer() and 0 <= exponent <= 8:
         result = code.constant(1.0)
         for _ in range(int(exponent)):
             result = result * a

@@ -49,6 +49,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     rows, features = x.shape
     outputs = weight.shape[0]
     x, weight = _rows_together(x), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     y = x.new_empty(rows, outputs)
     threads = _threads(2 * rows * features * outputs)
     shape = runtime.shape(x.element_size())
@@ -64,7 +65,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             "x": x.data_ptr(),
             "x_row": x.stride(0),
             "weight": weight.data_ptr(),
-            "bias": 0 if bias is None else bias.contiguous().data_ptr(),
+            "bias": 0 if bias is None else bias.data_ptr(),
             "y": y.data_ptr(),
             "packed": packed.data_ptr(),
         },

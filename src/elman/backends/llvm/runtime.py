@@ -301,8 +301,9 @@ _forked = False
 
 
 def _after_fork() -> None:
-    global _forked, _LOCK
+    global _forked, _LOCK, _TEAM
     _forked = True
+    _LOCK, _TEAM = threading.RLock(), threading.Lock()  # whoever held them is not here
 
 
 if hasattr(os, "register_at_fork"):

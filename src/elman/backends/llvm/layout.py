@@ -1,0 +1,269 @@
+"""What the shapes of a call decide: the numbers of a kernel and the memory it needs, made once for each shape."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from elman.backends.llvm import runtime
+from elman.compiler.graph import Graph
+from elman.compiler.plan import Plan, plan
+
+if TYPE_CHECKING:
+    from llvmlite import ir
+
+    from elman.backends.llvm.vectors import Shape
+
+__all__ = ["Layout", "StackLayout", "backward_layout", "forward_layout", "stack_layout"]
+
+_CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands stay near the processor
+_DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
+_NEAR = 2**20  #: bytes of weights that stay in a core's own cache
+_ROWS_NEAR, _ROWS_FAR = 8, 24  #: rows a thread from which rows are shared instead of units, by where the weights are
+_SMALL = 1e6  #: floating-point operations below which a second thread is not worth its start
+
+
+class _StatePlaces(NamedTuple):
+    """Where the addresses of a state before and after a run stand among the numbers of a kernel."""
+
+    initial: int
+    initial_row: int
+    final: int
+    final_row: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the shapes of a call decide: most of the numbers of a kernel, and the memory it needs.
+
+    Attributes:
+        entry: the kernel.
+        at: positions of its numbers.
+        threads: how many it runs on.
+        steps: of the run.
+        size: bytes of a number.
+        numbers: its numbers, where they are known; addresses in the working memory as offsets in bytes.
+        places: positions of those.
+        states: positions of what concerns each state, in a forward kernel.
+        work: numbers of the working memory.
+        kept: numbers that are kept for the way back: the states, and behind them the values of the steps.
+        history: bytes of the states in it.
+    """
+
+    entry: runtime.Entry
+    at: Mapping[str, int]
+    threads: int
+    steps: int
+    size: int
+    numbers: array[int]
+    places: tuple[int, ...]
+    states: tuple[_StatePlaces, ...]
+    work: int
+    kept: int
+    history: int
+
+    def begin(self, kept: int, work: int) -> array[int]:
+        """Return the numbers of a call, but for the addresses of tensors; those of its memory are given."""
+        numbers, at = array("q", self.numbers), self.at
+        for place in self.places:
+            numbers[place] += work
+        numbers[at["history"]] = kept
+        numbers[at["kept"]] = kept + self.history
+        return numbers
+
+    def put_strided(self, numbers: array[int], name: str, start: int, row: int, step: int, reverse: int) -> None:
+        """Put the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
+        place = self.at[name]  # the strides follow
+        if reverse:
+            start, step = start + (self.steps - 1) * step * self.size, -step
+        numbers[place], numbers[place + 1], numbers[place + 2] = start, row, step
+
+
+class StackLayout(NamedTuple):
+    """The layouts of the first and of later layers, their memory, and where outputs between layers lie in it."""
+
+    layers: tuple[Layout, Layout]
+    memory: int
+    between: tuple[int, int]
+
+
+@functools.lru_cache(maxsize=1024)
+def forward_layout(
+    graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, keep: bool, team: int
+) -> Layout:
+    """Return the layout of a forward run, which keeps what the way back needs, or nothing."""
+    program = _program(graph, size)
+    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
+    direct = batch == 1 or batch * time <= _DIRECT_ROWS
+    parts = {
+        "biases": len(graph.biases) * s.units,
+        "diagonals": len(graph.diagonals) * s.units,
+        "operands": len(cell.computed_operands) * s.matrix,
+        "crossing": sum(len(phase.crossing) for phase in cell.forward) * s.matrix,
+    }
+    for p, phase in enumerate(cell.forward):
+        for k, product in enumerate(phase.products):
+            inner = features if graph.nodes[product.operand].op == "input" else hidden
+            parts[f"packed_{p}_{k}"] = 0 if direct else inner * len(product.gates) * s.units
+    history = (time + 1 if keep else 2) * len(graph.states) * s.matrix
+    values = len(cell.kept) * s.matrix
+    given = {"direct": int(direct), "history_mask": -1 if keep else 1, "kept_step": values if keep else 0}
+    kept = history + (time if keep else 1) * values
+    return s.layout(program.forward, team, given, parts, kept, history)
+
+
+@functools.lru_cache(maxsize=1024)
+def backward_layout(
+    graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, wanted: frozenset[str], team: int
+) -> Layout:
+    """Return the layout of a backward run that wants some gradients, by name."""
+    program = _program(graph, size)
+    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
+    chunk = max(1, min(time, _CHUNK_ROWS // batch))
+    chunk_rows = (chunk * batch) | 1
+    parts = {
+        "diagonals": len(graph.diagonals) * s.units,
+        "gradients": 2 * len(graph.states) * s.matrix,
+        "delta": (len(graph.gates) + len(graph.diagonals)) * s.units * chunk_rows,
+        "x_lines": s.input_vectors * s.lanes * chunk_rows if "weight_x" in wanted else 0,
+        "operands": sum(len(phase.operands) for phase in cell.backward) * s.units * chunk_rows,
+        "crossing": sum(len(phase.crossing) for phase in cell.backward) * s.matrix,
+        "packed_x": len(graph.input_blocks) * s.units * s.input_vectors * s.lanes if "x" in wanted else 0,
+    }
+    for p, phase in enumerate(cell.backward):
+        for k, product in enumerate(phase.products):
+            parts[f"packed_{p}_{k}"] = len(product.gates) * s.units * s.units
+    values = len(cell.kept) * s.matrix
+    given = {"chunk": chunk, "chunk_rows": chunk_rows, "input_vectors": s.input_vectors, "kept_step": values}
+    history = (time + 1) * len(graph.states) * s.matrix
+    return s.layout(program.backward, team, given, parts, history + time * values, history)
+
+
+@functools.lru_cache(maxsize=1024)
+def stack_layout(
+    graph: Graph,
+    size: int,
+    batch: int,
+    time: int,
+    features: int,
+    hidden: int,
+    layers: int,
+    directions: int,
+    team: int,
+) -> StackLayout:
+    """Return the layouts of a stack of layers that keeps nothing."""
+    first = forward_layout(graph, size, batch, time, features, hidden, False, team)
+    later = forward_layout(graph, size, batch, time, directions * hidden, hidden, False, team)
+    most = max(layout.kept + layout.work for layout in (first, later))
+    outputs = batch * time * directions * hidden
+    between = min(layers - 1, 2)
+    return StackLayout((first, later), most + between * outputs, (most, most + outputs))
+
+
+class _Sizes:
+    """The sizes of a layer as its kernels see them."""
+
+    def __init__(self, graph: Graph, size: int, batch: int, time: int, features: int, hidden: int) -> None:
+        self.graph = graph
+        self.size = size
+        self.batch = batch
+        self.time = time
+        self.features = features
+        self.hidden = hidden
+        self.lanes = runtime.shape(size).lanes
+        self.vectors = -(-hidden // self.lanes)
+        self.input_vectors = -(-features // self.lanes)
+        self.rows = batch | 1
+        self.units = self.vectors * self.lanes
+        self.matrix = self.units * self.rows
+
+    def layout(
+        self,
+        entry: runtime.Entry,
+        team: int,
+        given: Mapping[str, int],
+        parts: Mapping[str, int],
+        kept: int,
+        history: int,
+    ) -> Layout:
+        """Put the numbers together, and lay the parts of the working memory one after the other."""
+        threads, row_parts = self._share(team)
+        numbers = {
+            "steps": self.time,
+            "batch": self.batch,
+            "input": self.features,
+            "hidden": self.hidden,
+            "vectors": self.vectors,
+            "rows": self.rows,
+            "row_parts": row_parts,
+            **given,
+        }
+        ends = list(itertools.accumulate(parts.values(), initial=0))
+        numbers.update({name: end * self.size for name, end in zip(parts, ends[:-1], strict=True)})
+        at = entry.at
+        return Layout(
+            entry=entry,
+            at=at,
+            threads=threads,
+            steps=self.time,
+            size=self.size,
+            numbers=entry.numbers(numbers),
+            places=tuple(at[name] for name in parts),
+            states=tuple(
+                _StatePlaces(*(at[f"{what}_{name}"] for what in _StatePlaces._fields))
+                for name in self.graph.states
+                if f"final_{name}" in at
+            ),
+            work=ends[-1],
+            kept=kept,
+            history=history * self.size,
+        )
+
+    def _share(self, team: int) -> tuple[int, int]:
+        """Return the number of threads, and into how many parts rows are cut: in each, threads share the units."""
+        blocks = len(self.graph.input_blocks) * self.features + len(self.graph.hidden_blocks) * self.hidden
+        if 2 * self.batch * self.time * self.hidden * blocks < _SMALL:
+            return 1, 1
+        threads = min(team, self.batch * self.vectors)
+        # Threads that own all units of some rows never wait, and read all weights; those that share the units of all
+        # rows read a part of the weights, and wait for each other at every step.
+        near = self.hidden * blocks * self.size <= _NEAR
+        rows = self.batch >= (_ROWS_NEAR if near else _ROWS_FAR) * threads or self.vectors < threads
+        return threads, threads if rows else 1
+
+
+@dataclass(frozen=True)
+class _Program:
+    """The kernels of a graph for one type, and how many numbers they read in a vector."""
+
+    plan: Plan
+    lanes: int
+    forward: runtime.Entry
+    backward: runtime.Entry
+
+
+@functools.lru_cache(maxsize=256)
+def _program(graph: Graph, size: int) -> _Program:
+    from elman.backends.llvm.backward import BACKWARD, backward_fields, write_backward
+    from elman.backends.llvm.forward import FORWARD, forward_fields, write_forward
+    from elman.backends.llvm.gemm import tiles
+    from elman.backends.llvm.team import TEAM_FIELDS
+
+    cell = plan(graph)
+
+    def write(module: ir.Module, shape: Shape) -> None:
+        write_forward(module, shape, cell)
+        write_backward(module, shape, cell)
+
+    exports = (FORWARD, BACKWARD, f"{FORWARD}_shared", f"{BACKWARD}_shared")
+    library = runtime.load("cell", repr(graph), size, write, exports, tiles(size).addresses)
+    return _Program(
+        cell,
+        runtime.shape(size).lanes,
+        runtime.Entry(library, FORWARD, (*TEAM_FIELDS, *forward_fields(cell))),
+        runtime.Entry(library, BACKWARD, (*TEAM_FIELDS, *backward_fields(cell))),
+    )
