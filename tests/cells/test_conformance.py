@@ -6,23 +6,44 @@ import numpy as np
 import pytest
 import torch
 
+from elman.backends import selection
 from elman.cells import Affine, Cell, LSTMCell
 from elman.cells.words import log, relu, tanh
-from elman.errors import ShapeError
-from elman.testing import assert_cell_conforms, properties
+from elman.errors import BackendError, ShapeError
+from elman.testing import assert_cell_conforms, places, properties
 from handwritten import HANDWRITTEN, LeakyCell, TwoStatesCell
 from oracles import oracle_of
 
+BACKENDS = [name for name in selection.BACKENDS if name != "auto"]
+HERE = {place.backend: why for place, why in places(LSTMCell, devices=["cpu"], dtypes=[torch.float64]).items()}
 CHECKS = {
-    f"{cell.__name__}-{name}": check
+    f"{cell.__name__}-{backend}-{name}": (check, HERE[backend])
     for cell, oracle in [*((c, oracle_of(n)) for n, c in Cell.registry.items()), *HANDWRITTEN.items()]
-    for name, check in properties(cell, oracle=oracle).items()
+    for backend in BACKENDS
+    for name, check in properties(cell, oracle=oracle, backend=backend).items()
 }
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_conforms(name):
-    CHECKS[name]()
+    check, refusal = CHECKS[name]
+    if refusal:
+        pytest.skip(refusal)
+    check()
+
+
+def test_backends_are_all_there():
+    assert BACKENDS == list(HERE) == ["llvm", "reference"]
+    assert HERE["reference"] is None
+
+
+def test_a_property_is_checked_on_the_backend_that_is_named(monkeypatch):
+    monkeypatch.setattr("elman.backends.llvm.recurrence.refusal", lambda *_: "the host is a toaster")
+    properties(LSTMCell, backend="reference")["split"]()
+    properties(LSTMCell)["split"]()
+    with pytest.raises(BackendError, match="the host is a toaster"):
+        properties(LSTMCell, backend="llvm")["split"]()
+    assert selection.wanted() == "auto"
 
 
 def test_properties_are_all_there():
@@ -117,9 +138,9 @@ def test_kit_finds_a_wrong_gradient(monkeypatch):
 
     monkeypatch.setattr(reference, "unroll", wrong)
     with pytest.raises(AssertionError, match=r"central differences: .* the gradient of layer_0/forward n/bias differs"):
-        properties(Cell.registry["rnn"])["central differences"]()
+        properties(Cell.registry["rnn"], backend="reference")["central differences"]()
     with pytest.raises(AssertionError, match=r"steps by hand: .* the gradient of layer_0/forward n/bias differs"):
-        properties(Cell.registry["rnn"])["steps by hand"]()
+        properties(Cell.registry["rnn"], backend="reference")["steps by hand"]()
 
 
 def test_kit_wants_shape_errors(monkeypatch):

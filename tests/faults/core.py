@@ -361,14 +361,14 @@ FAULTS = (
     # the conformance kit
     Fault(
         "the conformance kit finds everything good",
-        "testing.py",
+        "testing/subject.py",
         "if not good:",
         "if good is None:",
         f"{CONFORMANCE} -k kit",
     ),
     Fault(
         "the conformance kit compares no gradient",
-        "testing.py",
+        "testing/subject.py",
         "for name in expected:\n",
         "for name in list(expected)[:1]:\n",
         f"{CONFORMANCE} -k kit",

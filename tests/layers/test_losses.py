@@ -12,8 +12,11 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jvp, vmap
 
 from elman.backends import cross_entropy
+from elman.backends.selection import backend
+from elman.cells import RNNCell
 from elman.errors import BackendError, OptionError, ShapeError
 from elman.layers import LinearCrossEntropy, linear_cross_entropy
+from elman.testing import places
 
 # torch's own, when forward mode is first used
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -21,6 +24,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 close = torch.testing.assert_close
 NAMES = ("x", "weight", "bias")
 SIZES = [(1, 1, 1), (1, 3, 2), (2, 5, 7), (7, 4, 33), (17, 6, 10), (33, 15, 101), (130, 3, 5)]
+SIZES += [(31, 17, 480), (65, 33, 481), (3, 130, 997)]  # about the chunks of compiled code
+LLVM = places(RNNCell, backends=["llvm"], devices=["cpu"], dtypes=[torch.float64])
+
+
+@pytest.fixture(params=["llvm", "reference"])
+def each_backend(request):
+    """Run a test with compiled code, where it can run, and with torch's operations."""
+    (refusal,) = LLVM.values()
+    if request.param == "llvm" and refusal:
+        pytest.skip(refusal)
+    with backend(request.param):
+        yield
 
 
 @pytest.fixture
@@ -69,7 +84,7 @@ def compare(x, weight, bias, targets, **options):
     )
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "each_backend")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -82,7 +97,7 @@ def test_equals_torch(sizes, bias, reduction):
             compare(*operands, targets, reduction=reduction, factor=-1.7)
 
 
-def test_equals_torch_in_blocks_of_the_usual_size():
+def test_equals_torch_in_blocks_of_the_usual_size(each_backend):
     x, weight, bias, targets = point(650, 8, 5000)
     targets[200:260] = -100
     compare(x, weight, bias, targets)
@@ -93,10 +108,16 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch, limit):
     monkeypatch.setattr(cross_entropy, "_LOGITS", limit)
     *operands, targets = point(13, 4, 5)
     targets[3] = -100
-    compare(*operands, targets)
+    with backend("reference"):
+        compare(*operands, targets)
 
 
-@pytest.mark.usefixtures("small_blocks")
+def test_no_features(each_backend):
+    """Only the bias is left."""
+    compare(*point(5, 0, 4))
+
+
+@pytest.mark.usefixtures("small_blocks", "each_backend")
 def test_any_leading_dimensions_strides_and_ignored_index():
     x = torch.randn(6, 5, 3, 4, dtype=torch.float64).permute(2, 0, 1, 3)
     weight, bias = torch.randn(4, 9, dtype=torch.float64).T, torch.randn(1, dtype=torch.float64).expand(9)
@@ -110,7 +131,7 @@ def test_any_leading_dimensions_strides_and_ignored_index():
     )
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "each_backend")
 @pytest.mark.parametrize(
     "needed", [names for count in range(1, 4) for names in itertools.combinations(NAMES, count)], ids="+".join
 )
@@ -122,7 +143,7 @@ def test_gradients_of_some(needed):
     assert [name for name in NAMES if expected[name] is not None] == list(needed)
 
 
-def test_nothing_of_an_ignored_row_is_read():
+def test_nothing_of_an_ignored_row_is_read(each_backend):
     x, weight, bias, targets = point(8, 3, 5)
     targets[2:5] = -100
     expected = results(linear_cross_entropy, x, weight, bias, targets)
@@ -133,6 +154,7 @@ def test_nothing_of_an_ignored_row_is_read():
         assert all(value.isfinite().all() for value in results(linear_cross_entropy, *x32, targets).values())
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("rows", [0, 3])
 def test_no_row_counts(rows):
     """As in torch: 0 / 0 for the mean, 0 for the sum, and no gradient."""
@@ -145,14 +167,14 @@ def test_no_row_counts(rows):
         assert not got["weight"].any()
 
 
-def test_large_logits_do_not_overflow():
+def test_large_logits_do_not_overflow(each_backend):
     x, weight, bias, targets = point(9, 4, 6)
     compare(x * 1e4, weight, bias, targets)
     got = results(linear_cross_entropy, x.float() * 1e4, weight.float(), bias.float(), targets)
     assert all(value.isfinite().all() for value in got.values())
 
 
-def test_float32_is_as_near_to_float64_as_torch_is():
+def test_float32_is_as_near_to_float64_as_torch_is(each_backend):
     operands = point(300, 40, 1000)
     exact = results(by_torch, *operands)
     x, weight, bias = (value.float() for value in operands[:3])
@@ -164,7 +186,7 @@ def test_float32_is_as_near_to_float64_as_torch_is():
         assert errors[0] <= max(2e-6, 2 * errors[1]), name
 
 
-def test_rows_of_one_block_of_logits_are_all_the_memory():
+def test_rows_of_one_block_of_logits_are_all_the_memory(each_backend):
     """Beside the gradients: under a third of what torch takes."""
 
     def peak(function):
@@ -180,7 +202,7 @@ def test_rows_of_one_block_of_logits_are_all_the_memory():
     assert gradients < ours < theirs / 3
 
 
-def test_backward_twice():
+def test_backward_twice(each_backend):
     """The gradients that the forward pass made are scaled in place; another pass must not see that."""
     x, weight, bias, targets = (
         value if not value.is_floating_point() else value.requires_grad_() for value in point(9, 4, 6)
@@ -219,7 +241,7 @@ def small_point(**options):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_gradcheck(small_blocks, reduction):
+def test_gradcheck(small_blocks, each_backend, reduction):
     operands, targets = small_point()
     function = as_function(targets, reduction=reduction)
     assert gradcheck(function, operands)

@@ -19,6 +19,7 @@ from elman.backends import segments
 from elman.backends.call import PACKED, Call, Operands, Request
 from elman.backends.derivatives import differentiate, differentiate_twice
 from elman.backends.selection import fall_back
+from elman.backends.untraced import untraced
 
 __all__ = ["intercepted", "run"]
 
@@ -47,6 +48,7 @@ class _Recorded(Function):
     """The forward pass, for the tape of plain autograd."""
 
     @staticmethod
+    @untraced
     def forward(ctx: Any, call: Call, *operands: Any) -> Any:
         outputs, final, kept = segments.forward(call, Operands.of(*operands), keep=True)
         ctx.call = call
@@ -55,6 +57,7 @@ class _Recorded(Function):
         return (outputs, *final)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, *gradients: Any) -> Any:
         outputs, kept, *operands = ctx.saved_tensors
         return None, *_gradients(ctx, outputs, kept, gradients, operands)
@@ -64,6 +67,7 @@ class _Transformed(Function):
     """The forward pass, for the transformations of `torch.func`."""
 
     @staticmethod
+    @untraced
     def forward(call: Call, *operands: Any) -> Any:
         outputs, final, _ = segments.forward(call, Operands.of(*operands), keep=False)
         return (outputs, *final)
@@ -75,6 +79,7 @@ class _Transformed(Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, *gradients: Any) -> Any:
         return None, *_gradients(ctx, None, None, gradients, ctx.saved_tensors)
 
@@ -90,6 +95,7 @@ class _Backward(Function):
     """The backward pass as a function of its own: of the gradients that come in, and of the operands."""
 
     @staticmethod
+    @untraced
     def forward(request: Request, outputs: Any, kept: Any, *tensors: Any) -> Any:
         gradients, operands = tensors[: request.incoming], Operands.of(*tensors[request.incoming :])
         found = segments.backward(request.call, operands, outputs, kept, gradients, request.wanted)
@@ -102,6 +108,7 @@ class _Backward(Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, *second: Any) -> Any:
         request, tensors = ctx.request, ctx.saved_tensors
         gradients, operands = tensors[: request.incoming], Operands.of(*tensors[request.incoming :])

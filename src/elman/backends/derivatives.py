@@ -41,7 +41,7 @@ def _run_in_segments(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tens
     """Keep the states between segments alone."""
     outputs: list[Tensor] = []
     state = tuple(operands.state)
-    for k, steps in enumerate(segments(operands.x.shape[1], reverse=call.reverse)):
+    for k, steps in enumerate(segments(call, operands.x)):
         if k:
             state = across(call, operands, steps, state)
         here = part(operands, steps, state)

@@ -20,6 +20,7 @@ from elman.backends import derivatives, segments
 from elman.backends.call import PACKED, Call, Operands, Request, requires_grad
 from elman.backends.llvm import recurrence
 from elman.backends.selection import fall_back, wanted
+from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph, Node
 from elman.errors import BackendError
 
@@ -153,6 +154,7 @@ def _room(call: Call, operands: Operands, keep: bool) -> Tensor:
     return operands.x.new_empty(recurrence.kept_size(call.graph, batch, time, hidden, operands.x.dtype))
 
 
+@untraced
 def _unroll(*arguments: Any) -> list[Tensor]:
     *run, keep = arguments
     call, operands = _read(*run)
@@ -175,6 +177,7 @@ def _fake_unroll(*arguments: Any) -> list[Tensor]:
     return [operands.x.new_empty(batch, time, hidden), *final, _room(call, operands, keep)]
 
 
+@untraced
 def _unroll_backward(*arguments: Any) -> list[Tensor]:
     *run, outputs, kept, grad_outputs, grad_states, names = arguments
     call, operands = _read(*run)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isqrt
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -22,17 +23,22 @@ from elman.compiler.graph import Graph
 
 __all__ = ["across", "backward", "forward", "part", "run", "segments"]
 
+_LEAST_ROWS: Final = 32  # of the batch, over all steps of a segment: few run otherwise, so that sums have other bits
 
-def segments(time: int, *, reverse: bool) -> list[slice]:
-    """Cut steps into segments of ⌈√time⌉, in the order of the run.
+
+def segments(call: Call, x: Tensor) -> list[slice]:
+    """Cut the steps of x into segments of about √T, in the order of the run, and of more where there are few rows.
 
     Example:
-        >>> segments(7, reverse=True)
-        [slice(6, 7, None), slice(3, 6, None), slice(0, 3, None)]
+        >>> from elman import RNNCell
+        >>> segments(Call(RNNCell(2, 3).graph, reverse=True), torch.ones(32, 7, 2))
+        [slice(4, 7, None), slice(2, 4, None), slice(0, 2, None)]
     """
-    length = isqrt(time - 1) + 1
-    cuts = [slice(start, min(start + length, time)) for start in range(0, time, length)]
-    return cuts[::-1] if reverse else cuts
+    batch, time, _ = x.shape
+    length = max(isqrt(time - 1) + 1, _LEAST_ROWS // max(batch, 1))
+    count = -(-time // length)
+    cuts = [slice(time * k // count, time * (k + 1) // count) for k in range(count)]
+    return cuts[::-1] if call.reverse else cuts
 
 
 def forward(call: Call, operands: Operands, *, keep: bool) -> Run:
@@ -50,7 +56,7 @@ def forward(call: Call, operands: Operands, *, keep: bool) -> Run:
     state = tuple(operands.state)
     outputs = operands.x.new_empty(batch, time, state[0].shape[1])
     borders: list[Tensor] = []
-    for k, steps in enumerate(segments(time, reverse=call.reverse)):
+    for k, steps in enumerate(segments(call, operands.x)):
         if k:
             state = across(call, operands, steps, state)
             borders += [torch.stack(state)] if keep else []
@@ -73,16 +79,17 @@ def backward(
     Args:
         call: what was run.
         operands: on what.
-        outputs: what came out, ``(batch, time, hidden)``.
-        kept: what `forward` kept; where one of these two is None, it runs again.
+        outputs: what came out, ``(batch, time, hidden)``; not read with ``recompute``.
+        kept: what `forward` kept; None where it kept nothing: then it runs again.
         gradients: of the outputs and of each final state; None where a loss does not depend on them.
         wanted: the names of the gradients to return: ``x``, those of the parameters, ``state:<name>``.
     """
-    if outputs is None or kept is None:
+    if kept is None or (outputs is None and not call.recompute):
         outputs, _, kept = forward(call, operands, keep=True)
     assert kept is not None
     if call.recompute:
         return _backward_in_segments(call, operands, kept, gradients, wanted)
+    assert outputs is not None
     return _backward(call, operands, outputs, kept, gradients, wanted)
 
 
@@ -97,7 +104,7 @@ def _backward_in_segments(
     names = [f"state:{name}" for name in call.graph.states]
     grad_outputs, *carried = gradients
     total: dict[str, Tensor] = {"x": torch.empty_like(operands.x)} if "x" in wanted else {}
-    cuts = segments(operands.x.shape[1], reverse=call.reverse)
+    cuts = segments(call, operands.x)
     for k, steps in reversed(list(enumerate(cuts))):
         here = part(operands, steps, borders[k - 1].unbind() if k else operands.state)
         run = _forward(call, here, keep=True)

@@ -1,17 +1,16 @@
 """Keep `torch.compile` out of functions that hand addresses to compiled code.
 
-Where it breaks a graph, torch.compile goes on with each Python function below by itself. In one that takes the address
-of a tensor and does not mention the tensor again, it would let go of the memory before the compiled code has run.
+Where a graph breaks, torch.compile goes on with each Python function that is called from there by itself. In one that
+takes the address of a tensor and does not mention the tensor again, it would let go of the memory before the compiled
+code has run.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
-import torch
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
+from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
 
 __all__ = ["untraced"]
 
@@ -20,19 +19,13 @@ R = TypeVar("R")
 
 
 def untraced(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function and all that it calls run as they stand, also below a compiled function.
+    """Let a function and all that it calls run as they stand, also below a compiled function; without a cost.
 
-    `torch.compiler.disable` alone would import torch's compiler, which takes a second, with every import of elman.
+    `torch.compiler.disable` does this too, with a wrapper around each call, and imports torch's compiler, which takes a
+    second.
     """
-
-    @functools.cache
-    def disabled() -> Callable[P, R]:
-        return cast("Callable[P, R]", torch.compiler.disable(function))  # type: ignore[no-untyped-call]
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if get_eval_frame_callback() is None:
-            return function(*args, **kwargs)
-        return disabled()(*args, **kwargs)
-
-    return call
+    skip = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)  # the function, and what it calls
+    set_code_exec_strategy(function.__code__, skip)  # type: ignore[attr-defined]
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]  # nor may it become part of its caller
+    function._torchdynamo_disable_msg = "it calls compiled code"  # type: ignore[attr-defined]
+    return function

@@ -68,7 +68,7 @@ def linear_cross_entropy(
         tensor(1.6743)
     """
     _check(x, weight, bias, targets, reduction)
-    rows, wanted = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
+    rows, wanted = x.reshape(targets.numel(), x.shape[-1]), targets.reshape(-1)
     mean = reduction == "mean"
     if _wants_torch(x, weight, bias):
         if not _traced():

@@ -21,6 +21,8 @@ from elman.cells import (
     RNNCell,
 )
 from elman.errors import OptionError, ShapeError, describe
+from elman.layers.linear import linear
+from elman.layers.projection import folded, folds
 
 __all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM", "ReLURNN", "Recurrent", "ResetBeforeGRU"]
 
@@ -172,7 +174,12 @@ class Recurrent(nn.Module):
             x = torch.where(valid[:, :, None], x, x.new_zeros(()))  # also NaN, which would spoil gradients as 0 * NaN
             reset = None if reset is None else reset & valid
         if self.projection is not None:
-            x = self.projection(x)
+            dropped = self.training and self.input_dropout > 0
+            own = [parameters[k] for k in range(self.directions)]
+            if dropped or not folds(cells[0].graph, own[0], self.projection, batch * time):
+                x = linear(x, self.projection.weight, self.projection.bias)
+            else:
+                parameters[: self.directions] = [folded(cells[0].graph, p, self.projection) for p in own]
         initial = self._initial_state(state, x)
         outputs = self._dropped(x, self.input_dropout)
         final: list[tuple[Tensor, ...]] = []

@@ -1,16 +1,11 @@
-"""The conformance kit: is a cell, ours or yours, right in every way that a layer runs it? See `assert_cell_conforms`.
-
-Everything is compared in float64 by name, values and gradients, with random distinct weights: with equal weights
-a cell with two gates swapped would pass.
-"""
+"""What a conforming cell does; see `assert_cell_conforms`."""
 
 from __future__ import annotations
 
 import copy
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,22 +14,25 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from elman.backends import selection
 from elman.backends.bptt import backpropagate
 from elman.cells import Cell
 from elman.errors import ShapeError
-from elman.layers import Recurrent
+from elman.testing.subject import Oracle, Subject, by_hand, gate_parameters, weighted_sum
 
 __all__ = ["assert_cell_conforms", "properties"]
-
-Oracle = Callable[..., Any]
-Results = dict[str, Tensor]
-Run = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
 
 _DEEP: Final[dict[str, Any]] = {"num_layers": 2, "bidirectional": True}
 _STACKS: Final[tuple[dict[str, Any], ...]] = ({}, {"num_layers": 3}, {"bidirectional": True}, _DEEP)
 
 
-def assert_cell_conforms(cell: type[Cell], *, oracle: Oracle | None = None, device: torch.device | str = "cpu") -> None:
+def assert_cell_conforms(
+    cell: type[Cell],
+    *,
+    oracle: Oracle | None = None,
+    device: torch.device | str = "cpu",
+    backend: selection.Name = "auto",
+) -> None:
     """Check that a cell does in a layer what its step says, and that its gradients are right.
 
     - Its step equals its oracle, where one is given.
@@ -57,10 +55,12 @@ def assert_cell_conforms(cell: type[Cell], *, oracle: Oracle | None = None, devi
             the new states, a tuple. x is ``(batch, input)``, the states are ``(batch, hidden)``, the parameters are
             float64 arrays named as `Cell.named_gate_parameters` names them: ``parameters["f/weight_x"]``.
         device: where to run.
+        backend: what runs the layers: ``llvm``, ``reference``, or ``auto`` for what elman would take.
 
     Raises:
         AssertionError: the cell breaks a property; the message names the cell, the property, the tensor and by how
             much it differs.
+        BackendError: the backend cannot run on this machine or device.
 
     Example:
         >>> import numpy as np
@@ -78,12 +78,16 @@ def assert_cell_conforms(cell: type[Cell], *, oracle: Oracle | None = None, devi
         ...     return ((1 - f) * h + f * n,)
         >>> assert_cell_conforms(MinimalGatedCell, oracle=minimal_gated)
     """
-    for check in properties(cell, oracle=oracle, device=device).values():
+    for check in properties(cell, oracle=oracle, device=device, backend=backend).values():
         check()
 
 
 def properties(
-    cell: type[Cell], *, oracle: Oracle | None = None, device: torch.device | str = "cpu"
+    cell: type[Cell],
+    *,
+    oracle: Oracle | None = None,
+    device: torch.device | str = "cpu",
+    backend: selection.Name = "auto",
 ) -> dict[str, Callable[[], None]]:
     """Return the checks of `assert_cell_conforms` by name, for a test runner that shows each.
 
@@ -93,125 +97,18 @@ def properties(
         >>> checks["split"]()
     """
     checks = {name: check for name, check in _PROPERTIES.items() if name != "oracle" or oracle is not None}
-    return {name: partial(check, _Subject(cell, name, oracle, torch.device(device))) for name, check in checks.items()}
+    return {
+        name: partial(_run, check, Subject(cell, name, oracle, torch.device(device)), backend)
+        for name, check in checks.items()
+    }
 
 
-@dataclass
-class _Subject:
-    """A cell under test and its random weights and inputs, the same in every run."""
-
-    cell: type[Cell]
-    property: str
-    oracle: Oracle | None
-    device: torch.device
-    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(1990))
-
-    def random(self, *shape: int, low: float = -1.0, high: float = 1.0) -> Tensor:
-        values = torch.rand(shape, generator=self.generator, dtype=torch.float64)
-        return (low + (high - low) * values).to(self.device)
-
-    def layer(self, input_size: int = 2, hidden_size: int = 3, **options: Any) -> Recurrent:
-        layer = Recurrent(self.cell, input_size, hidden_size, **options, device=self.device, dtype=torch.float64)
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                # rounded, so that a way through float32 changes nothing
-                parameter.copy_(self.random(*parameter.shape).float())
-        return layer
-
-    def inputs(self, layer: Recurrent, batch: int = 3, time: int = 4) -> tuple[Tensor, list[Tensor]]:
-        shape = (batch, layer.num_layers, layer.directions, layer.hidden_size)
-        # between 0 and 1 a logarithm, a square root and a normaliser are at home too
-        state = [self.random(*shape, low=0.1, high=0.9) for _ in self.cell.states]
-        return self.random(batch, time, layer.input_size), state
-
-    def results(self, run: Run, layer: Recurrent, x: Tensor, state: Sequence[Tensor]) -> Results:
-        """Return outputs, final states and all gradients of a weighted sum of them, by name."""
-        inputs = {"x": x, **{f"state {name}": s for name, s in zip(self.cell.states, state, strict=True)}}
-        inputs = {name: value.detach().clone().requires_grad_() for name, value in inputs.items()}
-        layer.zero_grad()
-        values = self.named(*run(inputs["x"], [value for name, value in inputs.items() if name != "x"]))
-        torch.autograd.backward(_weighted_sum(values))
-        results = dict(values)
-        for name, value in inputs.items():
-            results[f"the gradient of {name}"] = torch.zeros_like(value) if value.grad is None else value.grad
-        for name, value, gradient in _gate_parameters(layer):
-            results[f"the gradient of {name}"] = torch.zeros_like(value) if gradient is None else gradient.clone()
-        return results
-
-    def named(self, outputs: Tensor, state: Sequence[Tensor]) -> Results:
-        return {"outputs": outputs, **{f"state {n}": s for n, s in zip(self.cell.states, state, strict=True)}}
-
-    def compare(
-        self, got: Mapping[str, Tensor], expected: Mapping[str, Tensor], case: str, *, tolerance: float = 1e-10
-    ) -> None:
-        for name in expected:
-            value, other = expected[name].detach(), got[name].detach()
-            self.check(other.shape == value.shape, f"{case}: {name} is {tuple(other.shape)}, not {tuple(value.shape)}")
-            if value.numel():
-                difference, size = float((other - value).abs().max()), float(value.abs().max())
-                good = difference <= tolerance * (1 + size)  # never so for NaN
-                self.check(good, f"{case}: {name} differs by {difference:.3g}, at most {size:.3g} large")
-
-    def check(self, good: bool, message: str) -> None:
-        if not good:
-            raise AssertionError(f"{self.cell.__name__}: {self.property}: {message}.")
+def _run(check: Callable[[Subject], None], subject: Subject, backend: selection.Name) -> None:
+    with selection.backend(backend):
+        check(subject)
 
 
-def _gate_parameters(layer: Recurrent) -> list[tuple[str, Tensor, Tensor | None]]:
-    return [
-        (f"{place} {name}", value, gradient)
-        for place, cell in layer.named_cells()
-        for name, value, gradient in cell.named_gate_parameters()
-    ]
-
-
-def _weighted_sum(values: Mapping[str, Tensor]) -> Tensor:
-    """Weight every number differently, so that no error cancels."""
-    total = torch.zeros((), dtype=torch.float64, device=values["outputs"].device)
-    for k, value in enumerate(values.values()):
-        weights = torch.cos(1.0 + k + torch.arange(value.numel(), dtype=torch.float64, device=value.device))
-        total = total + (value * weights.reshape(value.shape)).sum()
-    return total
-
-
-def _by_hand(
-    layer: Recurrent,
-    x: Tensor,
-    state: Sequence[Tensor],
-    *,
-    lengths: Tensor | None = None,
-    reset: Tensor | None = None,
-) -> tuple[Tensor, list[Tensor]]:
-    """Do what a layer does by calling the steps of its cells, a row after the other, without its padding."""
-    batch, time, _ = x.shape
-    outputs, final = [], []
-    for row in range(batch):
-        length = time if lengths is None else int(lengths[row])
-        cuts = set() if reset is None else {t for t in range(length) if reset[row, t]}
-        below, ends = x[row : row + 1, :length], []
-        for level in range(layer.num_layers):
-            runs = []
-            for direction in range(layer.directions):
-                cell = layer.cell_at(level, direction)
-                states = [s[row : row + 1, level, direction] for s in state]
-                done: dict[int, Tensor] = {}
-                for t in reversed(range(length)) if direction else range(length):
-                    if t + direction in cuts:
-                        states = [torch.zeros_like(s) for s in states]
-                    states = list(cell(below[:, t], states))
-                    done[t] = states[0]
-                empty = below.new_zeros(1, 0, layer.hidden_size)
-                runs.append(torch.stack([done[t] for t in range(length)], dim=1) if length else empty)
-                ends.append(states)
-            below = torch.cat(runs, dim=2)
-        outputs.append(torch.cat([below, below.new_zeros(1, time - length, below.shape[2])], dim=1))
-        final.append(ends)
-    shape = (batch, layer.num_layers, layer.directions, layer.hidden_size)
-    by_state = [torch.cat([torch.cat([e[k] for e in ends]) for ends in final]) for k in range(len(state))]
-    return torch.cat(outputs), [s.reshape(shape) for s in by_state]
-
-
-def _check_oracle(subject: _Subject) -> None:
+def _check_oracle(subject: Subject) -> None:
     layer = subject.layer()
     x, state = subject.inputs(layer)
     parameters = {n: p.detach().cpu().numpy() for n, p, _ in layer.cell_at(0, 0).named_gate_parameters()}
@@ -231,28 +128,28 @@ def _check_oracle(subject: _Subject) -> None:
     subject.compare(got, expected, "the layer against the oracle")
 
 
-def _check_by_hand(subject: _Subject) -> None:
+def _check_by_hand(subject: Subject) -> None:
     for options in _STACKS:
         layer = subject.layer(**options)
         x, state = subject.inputs(layer)
-        expected = subject.results(partial(_by_hand, layer), layer, x, state)
+        expected = subject.results(partial(by_hand, layer), layer, x, state)
         subject.compare(subject.results(layer, layer, x, state), expected, f"a layer with {options or 'no options'}")
 
 
-def _check_sizes(subject: _Subject) -> None:
+def _check_sizes(subject: Subject) -> None:
     for batch, time, input_size, hidden_size in ((1, 1, 1, 1), (2, 1, 2, 3), (1, 5, 3, 1), (5, 2, 1, 7), (3, 3, 17, 5)):
         layer = subject.layer(input_size, hidden_size, bidirectional=True)
         x, state = subject.inputs(layer, batch, time)
-        expected = subject.results(partial(_by_hand, layer), layer, x, state)
+        expected = subject.results(partial(by_hand, layer), layer, x, state)
         case = f"batch {batch}, time {time}, input {input_size}, hidden {hidden_size}"
         subject.compare(subject.results(layer, layer, x, state), expected, case)
 
 
-def _check_zero_state(subject: _Subject) -> None:
+def _check_zero_state(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer)
     with torch.no_grad():
-        expected = subject.named(*_by_hand(layer, x, [torch.zeros_like(s) for s in state]))
+        expected = subject.named(*by_hand(layer, x, [torch.zeros_like(s) for s in state]))
         subject.check(all(bool(v.isfinite().all()) for v in expected.values()), "zero states must give finite ones")
         subject.compare(subject.named(*layer(x)), expected, "no state given")
         one = layer.cell_at(0, 0)
@@ -260,33 +157,33 @@ def _check_zero_state(subject: _Subject) -> None:
         subject.compare(one(x[:, 0])._asdict(), one(x[:, 0], zeros)._asdict(), "the step, no state given")
 
 
-def _check_differences(subject: _Subject) -> None:
+def _check_differences(subject: Subject) -> None:
     layer = subject.layer()
     x, state = subject.inputs(layer, batch=2, time=2)
     results = subject.results(layer, layer, x, state)
     step = 1e-5
     with torch.no_grad():
         leaves = {"x": x, **{f"state {n}": s for n, s in zip(subject.cell.states, state, strict=True)}}
-        leaves |= {name: value for name, value, _ in _gate_parameters(layer)}
+        leaves |= {name: value for name, value, _ in gate_parameters(layer)}
         for name, leaf in leaves.items():
             numbers, differences = leaf.view(-1), torch.zeros_like(leaf)
             for k, number in enumerate(numbers.tolist()):
                 sums = []
                 for moved in (number - step, number + step):
                     numbers[k] = moved
-                    sums.append(_weighted_sum(subject.named(*layer(x, state))))
+                    sums.append(weighted_sum(subject.named(*layer(x, state))))
                 numbers[k] = number
                 differences.view(-1)[k] = (sums[1] - sums[0]) / (2 * step)
             gradient = f"the gradient of {name}"
             subject.compare(results, {gradient: differences}, "against central differences", tolerance=1e-6)
 
 
-def _check_derivation(subject: _Subject) -> None:
+def _check_derivation(subject: Subject) -> None:
     layer = subject.layer()
     x, state = subject.inputs(layer)
     expected = subject.results(layer, layer, x, state)
     values = {name: value.detach().requires_grad_() for name, value in subject.named(*layer(x, state)).items()}
-    outputs, *final = torch.autograd.grad(_weighted_sum(values), list(values.values()))
+    outputs, *final = torch.autograd.grad(weighted_sum(values), list(values.values()))
     (_, cell), *_ = layer.named_cells()
     with torch.no_grad():
         parameters = dict(cell.named_parameters())
@@ -298,21 +195,19 @@ def _check_derivation(subject: _Subject) -> None:
         got[f"the gradient of state {name}"] = gradient[:, None, None]
     for packed, parameter in parameters.items():
         parameter.grad = derived.parameters[packed]
-    got |= {
-        f"the gradient of {name}": gradient for name, _, gradient in _gate_parameters(layer) if gradient is not None
-    }
+    got |= {f"the gradient of {name}": gradient for name, _, gradient in gate_parameters(layer) if gradient is not None}
     gradients = {name: value for name, value in expected.items() if name.startswith("the gradient")}
     subject.compare(got, gradients, "derived from the equations, against torch's")
 
 
-def _check_all_gradients(subject: _Subject) -> None:
+def _check_all_gradients(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     results = subject.results(layer, layer, *subject.inputs(layer))
-    for name, _, _ in _gate_parameters(layer):
+    for name, _, _ in gate_parameters(layer):
         subject.check(bool(results[f"the gradient of {name}"].any()), f"the gradient of {name} is zero everywhere")
 
 
-def _check_split(subject: _Subject) -> None:
+def _check_split(subject: Subject) -> None:
     layer = subject.layer(num_layers=2)
     x, state = subject.inputs(layer)
     expected = subject.results(layer, layer, x, state)
@@ -327,28 +222,28 @@ def _check_split(subject: _Subject) -> None:
         subject.compare(got, expected, f"cut at step {at}, state carried over")
 
 
-def _check_padding(subject: _Subject) -> None:
+def _check_padding(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer, batch=5)
     lengths = torch.tensor([2, 0, 4, 1, 3])
     padding = torch.arange(x.shape[1])[None, :] >= lengths[:, None]
     x[padding.to(x.device)] = torch.nan
-    expected = subject.results(partial(_by_hand, layer, lengths=lengths), layer, x, state)
+    expected = subject.results(partial(by_hand, layer, lengths=lengths), layer, x, state)
     got = subject.results(partial(layer, lengths=lengths), layer, x, state)
     subject.compare(got, expected, f"lengths {lengths.tolist()}, padding NaN")
 
 
-def _check_resets(subject: _Subject) -> None:
+def _check_resets(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer, time=5)
     reset = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0]], dtype=torch.bool)
     for lengths in (None, torch.tensor([3, 5, 0])):
-        expected = subject.results(partial(_by_hand, layer, lengths=lengths, reset=reset), layer, x, state)
+        expected = subject.results(partial(by_hand, layer, lengths=lengths, reset=reset), layer, x, state)
         got = subject.results(partial(layer, lengths=lengths, reset=reset), layer, x, state)
         subject.compare(got, expected, f"resets{'' if lengths is None else ' and lengths'}")
 
 
-def _check_permutation(subject: _Subject) -> None:
+def _check_permutation(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer)
     order = torch.tensor([2, 0, 1])
@@ -362,7 +257,7 @@ def _check_permutation(subject: _Subject) -> None:
     subject.compare(subject.results(permuted, layer, x, state), expected, "rows in another order")
 
 
-def _check_strides(subject: _Subject) -> None:
+def _check_strides(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer)
 
@@ -374,7 +269,7 @@ def _check_strides(subject: _Subject) -> None:
     subject.compare(subject.results(strided, layer, x, state), expected, "inputs that are not contiguous")
 
 
-def _check_no_gradients(subject: _Subject) -> None:
+def _check_no_gradients(subject: Subject) -> None:
     layer = subject.layer(**_DEEP)
     x, state = subject.inputs(layer)
     expected = subject.named(*layer(x, state))
@@ -383,7 +278,7 @@ def _check_no_gradients(subject: _Subject) -> None:
             subject.compare(subject.named(*layer(x, state)), expected, f"under {mode.__name__}")
 
 
-def _check_weights(subject: _Subject) -> None:
+def _check_weights(subject: Subject) -> None:
     source, *targets = [subject.layer(bidirectional=True) for _ in range(5)]
     x, state = subject.inputs(source)
     for target in targets:
@@ -403,12 +298,12 @@ def _check_weights(subject: _Subject) -> None:
         "copy.deepcopy": copy.deepcopy(source),
         ".float().double()": copy.deepcopy(source).float().double(),
     }
-    expected = subject.results(partial(_by_hand, source), source, x, state)
-    weights = {name: value for name, value, _ in _gate_parameters(source)}
+    expected = subject.results(partial(by_hand, source), source, x, state)
+    weights = {name: value for name, value, _ in gate_parameters(source)}
     for way, target in ways.items():
-        subject.compare({name: value for name, value, _ in _gate_parameters(target)}, weights, way)
+        subject.compare({name: value for name, value, _ in gate_parameters(target)}, weights, way)
         subject.compare(subject.results(target, target, x, state), expected, way)
-        subject.compare(subject.results(partial(_by_hand, target), target, x, state), expected, f"{way}, the step")
+        subject.compare(subject.results(partial(by_hand, target), target, x, state), expected, f"{way}, the step")
 
     def functional(x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         return functional_call(targets[3], dict(source.named_parameters()), (x, state))  # type: ignore[no-any-return]
@@ -416,7 +311,7 @@ def _check_weights(subject: _Subject) -> None:
     subject.compare(subject.results(functional, source, x, state), expected, "functional_call")
 
 
-def _check_bad_inputs(subject: _Subject) -> None:
+def _check_bad_inputs(subject: Subject) -> None:
     layer = subject.layer(num_layers=2)
     cell, (x, state) = layer.cell_at(0, 0), subject.inputs(layer)
     one, states = x[:, 0], [s[:, 0, 0] for s in state]
@@ -455,7 +350,7 @@ def _check_bad_inputs(subject: _Subject) -> None:
             subject.check(False, f"{what} raises no ShapeError")
 
 
-_PROPERTIES: Final[dict[str, Callable[[_Subject], None]]] = {
+_PROPERTIES: Final[dict[str, Callable[[Subject], None]]] = {
     "oracle": _check_oracle,
     "steps by hand": _check_by_hand,
     "sizes": _check_sizes,
