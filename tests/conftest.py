@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,16 @@ import torch
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parent))  # for `oracles`, `faults` and `handwritten`
+
+_CACHE = "ELMAN_TESTS_CACHE"  # of processes that tests start as well, so that code is compiled once
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile into a folder of this run, not into the user's cache."""
+    if _CACHE not in os.environ:
+        os.environ[_CACHE] = tempfile.mkdtemp(prefix="elman-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_CACHE)))
+    os.environ["ELMAN_CACHE"] = os.environ[_CACHE]
 
 
 def _poisoned(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -22,6 +22,9 @@ from elman.errors import BackendError
 from handwritten import HANDWRITTEN, AutonomousCell, DelayCell, EveryWordCell, IndependentCell, TwinCell
 from runs import Case, close, loss, results
 
+# torch's own, when forward mode is first used
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
 CELLS = [*Cell.registry.values(), *HANDWRITTEN]
 FEW = [GRUCell, PeepholeLSTMCell, AutonomousCell, DelayCell, EveryWordCell, IndependentCell, TwinCell]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch._dynamo.testing import CompileCounter
@@ -9,36 +10,34 @@ from torch._dynamo.testing import CompileCounter
 from elman.backends.untraced import untraced
 
 
-def inner(x, seen):
-    seen.append(get_eval_frame_callback())
+def inner(x):
     return x * 2
 
 
-def test_nothing_below_is_traced():
-    seen, counter = [], CompileCounter()
+@untraced
+def outer(x, *, plus):
+    """Said."""
+    assert get_eval_frame_callback() is None
+    return inner(x) + plus
 
-    @untraced
-    def plain(x, *, plus):
-        """Said."""
-        return inner(x, seen) + plus
 
+def outer_traced(x, *, plus):
+    return inner(x) + plus
+
+
+@pytest.mark.parametrize("called", [outer, outer_traced])
+def test_nothing_below_is_traced(called):
     def function(x):
         torch._dynamo.graph_break()
-        return plain(x, plus=1)
+        return called(x, plus=1)
 
-    assert plain.__doc__ == "Said."
-    assert plain(torch.ones(2), plus=1).tolist() == [3.0, 3.0]
-    assert torch.compile(function, backend=counter)(torch.ones(2)).tolist() == [3.0, 3.0]
-    assert seen == [None, None]
-    assert counter.frame_count == 0
+    def inlined(x):
+        return called(x + 1, plus=1)
 
-
-def test_without_it_the_frame_below_would_be_traced():
-    seen, counter = [], CompileCounter()
-
-    def function(x):
-        torch._dynamo.graph_break()
-        return inner(x, seen)
-
-    torch.compile(function, backend=counter)(torch.ones(2))
-    assert counter.frame_count
+    assert outer.__doc__ == "Said."
+    for at_once, add, frames in ((function, 0, 0), (inlined, 1, 1)):
+        torch.compiler.reset()
+        counter = CompileCounter()
+        assert torch.compile(at_once, backend=counter)(torch.ones(2)).tolist() == [3.0 + 2 * add] * 2
+        assert counter.frame_count == (frames if called is outer else 1)
+        assert counter.op_count == (frames if called is outer else 2 + add)

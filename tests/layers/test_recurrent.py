@@ -195,9 +195,9 @@ def test_dropout_between_layers_is_dropped_and_scaled():
         pass
 
     layer = Recurrent(Watching, 2, 400, 2, dropout=0.2)
-    from elman.backends import reference
+    from elman.backends import dispatch
 
-    right = reference.unroll
+    right = dispatch.unroll
 
     def watched(graph, parameters, x, *args, **kwargs):
         seen.append(x)
@@ -205,7 +205,7 @@ def test_dropout_between_layers_is_dropped_and_scaled():
 
     x = torch.randn(3, 6, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "unroll", watched)
+        patch.setattr(dispatch, "unroll", watched)
         layer(x)
     exact, _ = Recurrent(Watching, 2, 400), None
     exact.cell_at(0, 0).load_state_dict(layer.cell_at(0, 0).state_dict())

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from elman.backends import autograd, derivatives, operator, segments
 from elman.backends.call import Call, Operands, requires_grad
-from elman.backends.llvm import recurrence
+from elman.backends.llvm import recurrence, runtime
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
+from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 
-__all__ = ["BACKENDS", "Choice", "backend", "choose", "unroll"]
+__all__ = ["BACKENDS", "Choice", "backend", "choose", "stack", "unroll"]
 
 
 class Choice(NamedTuple):
@@ -86,11 +87,54 @@ def unroll(
     return outputs, final
 
 
+def stack(
+    graph: Graph,
+    parameters: Sequence[Mapping[str, Tensor]],
+    x: Tensor,
+    state: Sequence[Tensor],
+    *,
+    directions: int,
+    valid: Tensor | None,
+    reset: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """Run layers on top of each other as one, where compiled code runs and nothing is recorded for a way back.
+
+    Args:
+        graph: the equations of a step.
+        parameters: of each layer, and in it of each direction.
+        x: as in `unroll`.
+        state: the initial states, each ``(batch, layers, directions, hidden)``.
+        directions: 1 or 2.
+        valid: as in `unroll`.
+        reset: as in `unroll`.
+
+    Returns:
+        The outputs of the last layer ``(batch, time, directions · hidden)`` and the final states, shaped as ``state``;
+        None where the layers are to run one by one with `unroll`, which then says why.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or wanted() == "reference":
+        return None
+    weights = [parameter for held in parameters for parameter in held.values()]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights, *state)):
+        return None
+    if not x.shape[0] or _refusal_of(x, *weights, *state) is not None:
+        return None
+    return _stack(graph, parameters, x, state, directions, valid, reset)
+
+
+_stack = untraced(recurrence.stack)
+
+
 def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:
-    """Return why compiled code cannot run, or must not because torch's operations have to be seen."""
+    """Return why compiled code cannot run this."""
+    return _refusal_of(x, *parameters.values(), *state) or recurrence.refusal(graph, parameters, x, state)
+
+
+def _refusal_of(*tensors: Tensor) -> str | None:
+    """Return why compiled code cannot work on some tensors, or must not because torch has to see its operations."""
     if reason := autograd.intercepted():
         return reason
-    for tensor in (x, *parameters.values(), *state):
+    for tensor in tensors:
         if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
             return f"a {type(tensor).__name__} is among the tensors"
-    return recurrence.refusal(graph, parameters, x, state)
+    return runtime.refusal(*tensors)

@@ -25,7 +25,7 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
     second.
     """
     skip = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)  # the function, and what it calls
-    set_code_exec_strategy(function.__code__, skip)  # type: ignore[attr-defined]
+    set_code_exec_strategy(function.__code__, skip)
     function._torchdynamo_disable = True  # type: ignore[attr-defined]  # nor may it become part of its caller
     function._torchdynamo_disable_msg = "it calls compiled code"  # type: ignore[attr-defined]
     return function

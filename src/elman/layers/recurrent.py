@@ -180,7 +180,13 @@ class Recurrent(nn.Module):
                 x = linear(x, self.projection.weight, self.projection.bias)
             else:
                 parameters[: self.directions] = [folded(cells[0].graph, p, self.projection) for p in own]
-        initial = self._initial_state(state, x)
+        state = self._checked_state(state, x)
+        masks = {"valid": valid, "reset": reset}
+        if not (self.training and (self.input_dropout or self.dropout or self.output_dropout)):
+            done = dispatch.stack(cells[0].graph, parameters, x, state, directions=self.directions, **masks)
+            if done is not None:
+                return done[0], self.cell.State(*done[1])
+        initial = list(zip(*(s.flatten(1, 2).unbind(1) for s in state), strict=True))
         outputs = self._dropped(x, self.input_dropout)
         final: list[tuple[Tensor, ...]] = []
         for first in range(0, len(cells), self.directions):
@@ -190,8 +196,7 @@ class Recurrent(nn.Module):
                     parameters[k],
                     outputs,
                     initial[k],
-                    valid=valid,
-                    reset=reset,
+                    **masks,
                     reverse=k > first,
                     recompute=self.recompute,
                 )
@@ -278,12 +283,11 @@ class Recurrent(nn.Module):
             raise ShapeError(describe(f"{self._name}: x", expected=expected, got=str(x.dtype), cause=fixes))
         return shape[0], shape[1]
 
-    def _initial_state(self, state: Sequence[Tensor] | None, x: Tensor) -> Sequence[Sequence[Tensor]]:
-        """Return the states ``(batch, hidden)`` of each layer and direction."""
-        if state is None:
-            zeros = x.new_zeros(x.shape[0], self.hidden_size)
-            return [[zeros] * len(self.cell.states)] * (self.num_layers * self.directions)
+    def _checked_state(self, state: Sequence[Tensor] | None, x: Tensor) -> Sequence[Tensor]:
+        """Return the initial states, each ``(batch, layers, directions, hidden)``."""
         shape = (x.shape[0], self.num_layers, self.directions, self.hidden_size)
+        if state is None:
+            return [x.new_zeros(shape)] * len(self.cell.states)
         if isinstance(state, Tensor) or len(state) != len(self.cell.states):
             expected = f"a sequence of states ({', '.join(self.cell.states)})"
             got = "one tensor" if isinstance(state, Tensor) else f"{len(state)}"
@@ -297,7 +301,7 @@ class Recurrent(nn.Module):
             if s.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
                 what, expected = f"{self._name}: state {name}", f"of the type of x {x.dtype}"
                 raise ShapeError(describe(what, expected=expected, got=str(s.dtype)))
-        return list(zip(*(s.flatten(1, 2).unbind(1) for s in state), strict=True))
+        return state
 
     def _valid(self, lengths: Tensor, batch: int, time: int, device: torch.device) -> Tensor:
         lengths = torch.as_tensor(lengths, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from array import array
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from elman.backends.llvm.vectors import Shape
 
-__all__ = ["Layout", "StackLayout", "backward_layout", "forward_layout", "stack_layout"]
+__all__ = ["Facts", "Layout", "StackLayout", "backward_layout", "facts", "forward_layout", "stack_layout"]
 
 _CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands stay near the processor
 _DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
@@ -96,9 +96,13 @@ def forward_layout(
     graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, keep: bool, team: int
 ) -> Layout:
     """Return the layout of a forward run, which keeps what the way back needs, or nothing."""
-    program = _program(graph, size)
-    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
-    direct = batch == 1 or batch * time <= _DIRECT_ROWS
+    s = _Sizes(graph, size, batch, time, features, hidden)
+    return s.layout(_program(graph, size).forward, team, _forward_needs(s, keep))
+
+
+def _forward_needs(s: _Sizes, keep: bool) -> _Needs:
+    graph, cell = s.graph, plan(s.graph)
+    direct = s.batch == 1 or s.batch * s.time <= _DIRECT_ROWS
     parts = {
         "biases": len(graph.biases) * s.units,
         "diagonals": len(graph.diagonals) * s.units,
@@ -107,13 +111,12 @@ def forward_layout(
     }
     for p, phase in enumerate(cell.forward):
         for k, product in enumerate(phase.products):
-            inner = features if graph.nodes[product.operand].op == "input" else hidden
+            inner = s.features if graph.nodes[product.operand].op == "input" else s.hidden
             parts[f"packed_{p}_{k}"] = 0 if direct else inner * len(product.gates) * s.units
-    history = (time + 1 if keep else 2) * len(graph.states) * s.matrix
+    history = (s.time + 1 if keep else 2) * len(graph.states) * s.matrix
     values = len(cell.kept) * s.matrix
     given = {"direct": int(direct), "history_mask": -1 if keep else 1, "kept_step": values if keep else 0}
-    kept = history + (time if keep else 1) * values
-    return s.layout(program.forward, team, given, parts, kept, history)
+    return _Needs(given, parts, history + (s.time if keep else 1) * values, history)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -121,10 +124,14 @@ def backward_layout(
     graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, wanted: frozenset[str], team: int
 ) -> Layout:
     """Return the layout of a backward run that wants some gradients, by name."""
-    program = _program(graph, size)
-    cell, s = program.plan, _Sizes(graph, size, batch, time, features, hidden)
-    chunk = max(1, min(time, _CHUNK_ROWS // batch))
-    chunk_rows = (chunk * batch) | 1
+    s = _Sizes(graph, size, batch, time, features, hidden)
+    return s.layout(_program(graph, size).backward, team, _backward_needs(s, wanted))
+
+
+def _backward_needs(s: _Sizes, wanted: Collection[str]) -> _Needs:
+    graph, cell = s.graph, plan(s.graph)
+    chunk = max(1, min(s.time, _CHUNK_ROWS // s.batch))
+    chunk_rows = (chunk * s.batch) | 1
     parts = {
         "diagonals": len(graph.diagonals) * s.units,
         "gradients": 2 * len(graph.states) * s.matrix,
@@ -139,8 +146,44 @@ def backward_layout(
             parts[f"packed_{p}_{k}"] = len(product.gates) * s.units * s.units
     values = len(cell.kept) * s.matrix
     given = {"chunk": chunk, "chunk_rows": chunk_rows, "input_vectors": s.input_vectors, "kept_step": values}
-    history = (time + 1) * len(graph.states) * s.matrix
-    return s.layout(program.backward, team, given, parts, history + time * values, history)
+    history = (s.time + 1) * len(graph.states) * s.matrix
+    return _Needs(given, parts, history + s.time * values, history)
+
+
+class Facts(NamedTuple):
+    """How a run would be laid out.
+
+    Attributes:
+        threads: how many it runs on.
+        row_parts: into how many parts rows are cut; the threads of a part share the units, and wait at every step.
+        direct: weights are read as they lie instead of being packed first.
+        chunk: steps whose weight gradients are one product.
+        kept: numbers that are kept for the way back.
+        forward_work: numbers of the working memory.
+        backward_work: the same, on the way back.
+    """
+
+    threads: int
+    row_parts: int
+    direct: bool
+    chunk: int
+    kept: int
+    forward_work: int
+    backward_work: int
+
+
+def facts(
+    graph: Graph, size: int, batch: int, time: int, features: int, hidden: int, wanted: Collection[str] | None
+) -> Facts:
+    """Tell how a run would be laid out, without compiling it; ``wanted`` gradients by name, None for no way back."""
+    s = _Sizes(graph, size, batch, time, features, hidden)
+    forward, backward = _forward_needs(s, wanted is not None), _backward_needs(s, wanted or ())
+    kept = 0 if wanted is None else forward.kept
+    forward_work = sum(forward.parts.values()) + forward.kept - kept
+    backward_work = 0 if wanted is None else sum(backward.parts.values())
+    threads, row_parts = s.share(runtime.team())
+    direct, chunk = bool(forward.given["direct"]), backward.given["chunk"]
+    return Facts(threads, row_parts, direct, chunk, kept, forward_work, backward_work)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -164,6 +207,15 @@ def stack_layout(
     return StackLayout((first, later), most + between * outputs, (most, most + outputs))
 
 
+class _Needs(NamedTuple):
+    """What a kernel needs besides the sizes: numbers, parts of the working memory, and what `Layout` says of memory."""
+
+    given: Mapping[str, int]
+    parts: Mapping[str, int]
+    kept: int
+    history: int
+
+
 class _Sizes:
     """The sizes of a layer as its kernels see them."""
 
@@ -181,17 +233,10 @@ class _Sizes:
         self.units = self.vectors * self.lanes
         self.matrix = self.units * self.rows
 
-    def layout(
-        self,
-        entry: runtime.Entry,
-        team: int,
-        given: Mapping[str, int],
-        parts: Mapping[str, int],
-        kept: int,
-        history: int,
-    ) -> Layout:
+    def layout(self, entry: runtime.Entry, team: int, needs: _Needs) -> Layout:
         """Put the numbers together, and lay the parts of the working memory one after the other."""
-        threads, row_parts = self._share(team)
+        given, parts, kept, history = needs
+        threads, row_parts = self.share(team)
         numbers = {
             "steps": self.time,
             "batch": self.batch,
@@ -223,7 +268,7 @@ class _Sizes:
             history=history * self.size,
         )
 
-    def _share(self, team: int) -> tuple[int, int]:
+    def share(self, team: int) -> tuple[int, int]:
         """Return the number of threads, and into how many parts rows are cut: in each, threads share the units."""
         blocks = len(self.graph.input_blocks) * self.features + len(self.graph.hidden_blocks) * self.hidden
         if 2 * self.batch * self.time * self.hidden * blocks < _SMALL:

@@ -78,7 +78,13 @@ def forward(
 
 
 def stack(
-    graph: Graph, parameters: Sequence[Mapping[str, Tensor]], x: Tensor, state: Sequence[Tensor], directions: int
+    graph: Graph,
+    parameters: Sequence[Mapping[str, Tensor]],
+    x: Tensor,
+    state: Sequence[Tensor],
+    directions: int,
+    valid: Tensor | None = None,
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run layers on top of each other, keeping nothing: what `forward` does, with little between the layers.
 
@@ -88,6 +94,8 @@ def stack(
         x: ``(batch, time, input)``.
         state: the initial states, each ``(batch, layers, directions, hidden)``.
         directions: 1 or 2.
+        valid: as in `forward`.
+        reset: as in `forward`.
 
     Returns:
         The outputs of the last layer ``(batch, time, directions · hidden)``, and the final states, shaped as ``state``.
@@ -103,6 +111,7 @@ def stack(
     state = [s.contiguous() for s in state]
     final = tuple([torch.empty_like(s) for s in state])
     ends = [(old.data_ptr(), new.data_ptr()) for old, new in zip(state, final, strict=True)]
+    flags = [_flags(valid, reset, direction == 1) for direction in range(directions)]
     source = (x.data_ptr(), x.stride(0), x.stride(1))
     for layer in range(layers):
         address = outputs.data_ptr() if layer == layers - 1 else between[layer % 2]
@@ -119,6 +128,8 @@ def stack(
             for (old, new), at in zip(ends, layout.states, strict=True):
                 numbers[at.initial], numbers[at.final] = old + offset, new + offset
                 numbers[at.initial_row] = numbers[at.final_row] = layers * width
+            if (marks := flags[direction]) is not None:
+                numbers[layout.at["flags"]] = marks.data_ptr()
             layout.entry(layout.threads, numbers)
         source = (address, time * width, width)
     return outputs, final
