@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,9 +31,9 @@ class _StatePlaces(NamedTuple):
     """Where the addresses of a state before and after a run stand among the numbers of a kernel."""
 
     initial: int
-    initial_row: int
+    row_initial: int
     final: int
-    final_row: int
+    row_final: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def forward_layout(
 ) -> Layout:
     """Return the layout of a forward run, which keeps what the way back needs, or nothing."""
     s = _Sizes(graph, size, batch, time, features, hidden)
-    return s.layout(_program(graph, size).forward, team, _forward_needs(s, keep))
+    return s.layout(_forward_kernel(graph, size), team, _forward_needs(s, keep))
 
 
 def _forward_needs(s: _Sizes, keep: bool) -> _Needs:
@@ -125,7 +125,7 @@ def backward_layout(
 ) -> Layout:
     """Return the layout of a backward run that wants some gradients, by name."""
     s = _Sizes(graph, size, batch, time, features, hidden)
-    return s.layout(_program(graph, size).backward, team, _backward_needs(s, wanted))
+    return s.layout(_backward_kernel(graph, size), team, _backward_needs(s, wanted))
 
 
 def _backward_needs(s: _Sizes, wanted: Collection[str]) -> _Needs:
@@ -281,34 +281,30 @@ class _Sizes:
         return threads, threads if rows else 1
 
 
-@dataclass(frozen=True)
-class _Program:
-    """The kernels of a graph for one type, and how many numbers they read in a vector."""
+@functools.lru_cache(maxsize=256)
+def _forward_kernel(graph: Graph, size: int) -> runtime.Entry:
+    from elman.backends.llvm.forward import FORWARD, forward_fields, write_forward
 
-    plan: Plan
-    lanes: int
-    forward: runtime.Entry
-    backward: runtime.Entry
+    return _kernel(FORWARD, graph, size, write_forward, forward_fields(plan(graph)))
 
 
 @functools.lru_cache(maxsize=256)
-def _program(graph: Graph, size: int) -> _Program:
+def _backward_kernel(graph: Graph, size: int) -> runtime.Entry:
     from elman.backends.llvm.backward import BACKWARD, backward_fields, write_backward
-    from elman.backends.llvm.forward import FORWARD, forward_fields, write_forward
+
+    return _kernel(BACKWARD, graph, size, write_backward, backward_fields(plan(graph)))
+
+
+def _kernel(
+    name: str, graph: Graph, size: int, write: Callable[[ir.Module, Shape, Plan], None], fields: Sequence[str]
+) -> runtime.Entry:
+    """Load a kernel of a cell; each is compiled when it is first needed."""
     from elman.backends.llvm.gemm import tiles
     from elman.backends.llvm.team import TEAM_FIELDS
 
-    cell = plan(graph)
+    def write_module(module: ir.Module, shape: Shape) -> None:
+        write(module, shape, plan(graph))
 
-    def write(module: ir.Module, shape: Shape) -> None:
-        write_forward(module, shape, cell)
-        write_backward(module, shape, cell)
-
-    exports = (FORWARD, BACKWARD, f"{FORWARD}_shared", f"{BACKWARD}_shared")
-    library = runtime.load("cell", repr(graph), size, write, exports, tiles(size).addresses)
-    return _Program(
-        cell,
-        runtime.shape(size).lanes,
-        runtime.Entry(library, FORWARD, (*TEAM_FIELDS, *forward_fields(cell))),
-        runtime.Entry(library, BACKWARD, (*TEAM_FIELDS, *backward_fields(cell))),
-    )
+    exports = (name, f"{name}_shared")
+    library = runtime.load(name, repr(graph), size, write_module, exports, tiles(size).addresses)
+    return runtime.Entry(library, name, (*TEAM_FIELDS, *fields))

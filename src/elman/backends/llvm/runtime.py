@@ -216,10 +216,7 @@ def _compile(here: Host, name: str, size: int, write: Callable[[ir.Module, Shape
     write(module, shape(size))
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(parsed, builder)
+    # No passes: kernels are written as they are to run, and the passes took longer than all else to gain nothing.
     return bytes(target.emit_object(parsed))
 
 
