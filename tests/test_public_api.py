@@ -15,7 +15,7 @@ PUBLIC = {
     "elman": """
         GRU LSTM RNN Affine Cell CoupledLSTM CoupledLSTMCell Diagonal GRUCell LSTMCell PeepholeLSTM PeepholeLSTMCell
         RNNCell ReLURNN ReLURNNCell Recurrent ResetBeforeGRU ResetBeforeGRUCell
-        backend exp from_torch log maximum minimum relu sigmoid softplus sqrt tanh where
+        backend exp explain from_torch log maximum minimum relu sigmoid softplus sqrt tanh where
     """,
     "elman.errors": """
         BackendError CheckpointError DataError DivergenceError DownloadError ElmanError MissingExtraError OptionError
@@ -29,6 +29,7 @@ PUBLIC = {
         GRU LSTM RNN CoupledLSTM Linear LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU linear
         linear_cross_entropy
     """,
+    "elman.layers.explain": "explain",
     "elman.interop": "from_torch",
     "elman.data": """
         Entry FileStatus ImageFormat LabelledData LabelledSequences RemoteFile ShuffledBatches cache_directory fetch

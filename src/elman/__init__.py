@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from elman.cells.words import exp, log, maximum, minimum, relu, sigmoid, softplus, sqrt, tanh, where
     from elman.interop import from_torch
     from elman.layers import GRU, LSTM, RNN, CoupledLSTM, PeepholeLSTM, Recurrent, ReLURNN, ResetBeforeGRU
+    from elman.layers.explain import explain
 
 __version__ = "0.1.0.dev0"
 
@@ -77,6 +78,7 @@ _HOME = {
         "Recurrent",
         "ResetBeforeGRU",
     ),
+    "elman.layers.explain": ("explain",),
 }
 __getattr__, __dir__ = exports(__name__, _HOME)
 
@@ -101,6 +103,7 @@ __all__ = [
     "ResetBeforeGRUCell",
     "backend",
     "exp",
+    "explain",
     "from_torch",
     "log",
     "maximum",

@@ -193,12 +193,14 @@ def test_modes_that_see_torch_operations(calls):
     assert calls == []
 
 
-def test_a_traced_layer_is_no_constant():
-    layer, x = elman.GRU(2, 3), torch.randn(2, 4, 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and warns of the loop over time
-        traced = torch.jit.trace(layer, (x,), check_trace=False)
-    close(traced(x + 1)[0], layer(x + 1)[0])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad])
+def test_a_traced_layer_is_no_constant(context):
+    case, other = Case(LSTMCell), Case(LSTMCell)
+    function = case.function(lambda tensors: case.run(tensors)[0], "x")
+    with warnings.catch_warnings(), context():
+        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated
+        traced = torch.jit.trace(function, case.tensors["x"], check_trace=False)
+    close(traced(other.tensors["x"]), case.expected({**case.tensors, "x": other.tensors["x"]})[0])
 
 
 def test_the_choice_is_the_users(calls):

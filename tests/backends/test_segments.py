@@ -55,9 +55,18 @@ def test_outputs_have_the_same_bits_in_float32(batch, time):
 
 
 @pytest.mark.parametrize("names", [("x",), ("weight_h", "bias"), ("state:c",), ("x", "state:h")])
-def test_gradients_of_what_asks_alone(names):
+def test_gradients_of_what_asks_alone(names, monkeypatch):
+    asked, backward = [], recurrence.backward
+
+    def watched(*args, wanted, **kwargs):
+        asked.append(set(wanted))
+        return backward(*args, wanted=wanted, **kwargs)
+
+    monkeypatch.setattr(recurrence, "backward", watched)
     case = Case(LSTMCell, batch=20, time=7, masks=True, reverse=True)
     close(results(case, case.run, *names, recompute=True), results(case, case.expected, *names), rtol=1e-9, atol=1e-11)
+    between = {*names, "state:h", "state:c"}
+    assert asked == [between, between, set(names)]
 
 
 def test_a_loss_of_a_final_state_alone():

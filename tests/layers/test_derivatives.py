@@ -1,13 +1,17 @@
-"""Every derivative that torch can take, on the reference path: first, second, forward mode, batched, per sample."""
+"""Every derivative that torch can take: first, second, forward mode, batched, per sample; whatever backend runs."""
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jvp, vjp, vmap
+from torch.nn.utils import parametrize
 
-from elman import LSTM, Recurrent
+from elman import GRU, LSTM, Recurrent, backend
 from elman.cells import Cell, GRUCell
 from handwritten import EveryWordCell, ThreeStatesCell
 
@@ -16,6 +20,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 close = torch.testing.assert_close
 CELLS = [*Cell.registry.values(), EveryWordCell, ThreeStatesCell]
+
+
+@pytest.fixture(autouse=True, params=["auto", "reference"])
+def any_backend(request):
+    with backend(request.param):
+        yield
 
 
 def small(cell, **options):
@@ -130,3 +140,41 @@ def test_frozen_weights_get_no_gradient():
     assert layer.cell_at(0, 0).weight_h.grad is None
     assert layer.cell_at(0, 0).weight_x.grad.any()
     assert layer.cell_at(1, 0).weight_h.grad.any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_recomputing_changes_no_derivative(masked):
+    options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64}
+    layer, again = LSTM(3, 4, **options), LSTM(3, 4, recompute=True, **options)
+    again.load_state_dict(layer.state_dict())
+    x = torch.randn(16, 7, 3, dtype=torch.float64, requires_grad=True)
+    given = {"lengths": torch.randint(0, 8, (16,)), "reset": torch.rand(16, 7) < 0.3} if masked else {}
+    values = []
+    for one in (layer, again):
+        outputs, state = one(x, **given)
+        gradients = torch.autograd.grad(outputs.square().sum() + state.c.sum(), [x, *one.parameters()])
+        values.append((outputs, *state, *gradients))
+    close(*values, rtol=1e-10, atol=1e-12)
+    assert "recompute=True" in repr(again)
+    assert "recompute" not in repr(layer)
+
+
+def test_weights_that_are_made_of_others():
+    """A parametrisation: the cell's weight is a property, and its own parameter another."""
+    layer, plain = GRU(3, 4, 2, dtype=torch.float64), GRU(3, 4, 2, dtype=torch.float64)
+    plain.load_state_dict(layer.state_dict())
+    parametrize.register_parametrization(layer.cell_at(1, 0), "weight_h", Doubled())
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    original = layer.cell_at(1, 0).parametrizations.weight_h.original
+    weight = original.detach().mul(2).requires_grad_()
+    expected = functional_call(plain, {"cells.1.0.weight_h": weight}, (x,))[0]
+    got = layer(x)[0]
+    close(got, expected)
+    (first,), (second,) = (torch.autograd.grad(o.square().sum(), v) for o, v in ((got, original), (expected, weight)))
+    close(first, 2 * second)
+    close(copy.deepcopy(layer)(x), layer(x), rtol=0, atol=0)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight

@@ -68,6 +68,14 @@ def decode(equations: str) -> Graph:
     )
 
 
+@lru_cache(maxsize=256)
+def _packed(equations: str) -> tuple[str, ...]:
+    """Name the packed parameters that a cell has."""
+    graph = decode(equations)
+    blocks = (graph.input_blocks, graph.hidden_blocks, graph.biases, graph.diagonals)
+    return tuple(name for name, held in zip(PACKED, blocks, strict=True) if held)
+
+
 def traced(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Become one node of the graph that torch is making; torch operations where there is no compiled code."""
     if reason := _refusal(operands):
@@ -116,11 +124,8 @@ def _read(
     recompute: bool,
 ) -> tuple[Call, Operands]:
     """Undo `_arguments`."""
-    graph = decode(equations)
-    has = (graph.input_blocks, graph.hidden_blocks, graph.biases, graph.diagonals)
-    present = [name for name, blocks in zip(PACKED, has, strict=True) if blocks]
-    operands = Operands(dict(zip(present, parameters, strict=True)), x, state, valid, reset)
-    return Call(graph, reverse, recompute), operands
+    operands = Operands(dict(zip(_packed(equations), parameters, strict=True)), x, state, valid, reset)
+    return Call(decode(equations), reverse, recompute), operands
 
 
 def _refuse_forward_mode() -> None:

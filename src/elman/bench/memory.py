@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from elman.bench.peers import Peer, select_peers
 from elman.bench.works import Work
 
 if TYPE_CHECKING:
@@ -26,19 +27,21 @@ __all__ = ["main", "step_megabytes"]
 
 _STATUS: Final = Path("/proc/self/status")
 _PEAK: Final = Path("/proc/self/clear_refs")  #: writing 5 sets the peak to what is resident now
+#: A buffer goes back to the system when it is freed, so that nothing is hidden in what is free already.
+_ENVIRONMENT: Final = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
-def step_megabytes(work: Work, peer: str | None, threads: int) -> float | None:
+def step_megabytes(work: Work, peer: Peer | None, threads: int) -> float | None:
     """Return the megabytes (10⁶ bytes) that a step of a peer, or of elman, takes at its peak beside weights and inputs.
 
-    None for a work without gradients, which keeps nothing, and where the system does not tell (only Linux does).
+    None for a work without gradients, which keeps nothing, and where it cannot be told: only Linux tells, and some
+    peers keep for later what they have freed.
     """
-    if work.kind == "inference" or not _STATUS.exists():
+    if work.kind == "inference" or not _STATUS.exists() or (peer is not None and peer.warm_up is None):
         return None
-    command = [sys.executable, "-m", "elman.bench.memory", json.dumps(asdict(work)), peer or "", str(threads)]
-    # A buffer goes back to the system when it is freed, so that nothing is hidden in what is free already.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    name = "" if peer is None else peer.name
+    command = [sys.executable, "-m", "elman.bench.memory", json.dumps(asdict(work)), name, str(threads)]
+    done = subprocess.run(command, env={**os.environ, **_ENVIRONMENT}, stdout=subprocess.PIPE, text=True, check=True)
     size = json.loads(done.stdout.splitlines()[-1])
     return None if size is None else size / 1e6
 
@@ -47,8 +50,8 @@ def main(argv: Sequence[str]) -> None:
     """Measure in this process, which must be new: arguments are a work in JSON, a peer's name or nothing, threads."""
     import torch
 
-    from elman.bench.peers import select_peers
-    from elman.bench.program import Example, elman_program
+    from elman.bench.example import Example
+    from elman.bench.program import elman_program
 
     work, threads = Work(**json.loads(argv[0])), int(argv[2])
     torch.set_num_threads(threads)
@@ -60,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
     program = build(work)
     warm_up = program
-    if peer is None or not peer.compiles:
+    if peer is None or peer.warm_up == "tiny":
         warm_up = build(replace(work, batch=min(work.batch, 2), steps=min(work.steps, 2)))
     for _ in range(2):
         with warm_up.setting():

@@ -1,4 +1,4 @@
-"""What is measured: programs that do a work once, and the numbers that they all work on."""
+"""What is measured: programs that do a work once."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.bench.example import Example, preset
 from elman.bench.plain import plain
-from elman.bench.works import Work
-from elman.cells import find
-from elman.layers import LinearCrossEntropy, Recurrent
-from elman.tasks.classification.model import SequenceClassifier, Specification
-from elman.tasks.registry import find_preset
 
 __all__ = [
-    "Example",
     "Program",
     "Results",
     "TorchProgram",
@@ -33,7 +27,6 @@ __all__ = [
 ]
 
 Results = dict[str, Tensor]
-_FRAMES = 4  # steps of an inference whose outputs are compared
 
 
 class Program(ABC):
@@ -50,98 +43,6 @@ class Program(ABC):
     @abstractmethod
     def results(self) -> Results:
         """Values and gradients of the first step, by the names that they have in elman; asked for before any step."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """The weights and inputs of a work, for all programs the same.
-
-    Attributes:
-        work: the work.
-        model: the layer, the classifier, or the readout with its loss; never run itself.
-        x: ``(batch, steps, input_size)``; of a classifier whole numbers to 255, of a readout ``(batch, input_size)``.
-        target: the gradient of the outputs; of a classifier or a readout the labels ``(batch,)``.
-    """
-
-    work: Work
-    model: nn.Module
-    x: Tensor
-    target: Tensor
-
-    @classmethod
-    def of(cls, work: Work, *, seed: int = 1990) -> Self:
-        """Draw random numbers, the same in every run."""
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            model = _MODELS[work.kind](work)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.ndim == 1:  # biases begin equal, so that one in another's place would not be seen
-                        parameter.add_(torch.empty_like(parameter).uniform_(-0.1, 0.1))
-            return cls(work, model, *_data(work))
-
-    @property
-    def layer(self) -> Recurrent:
-        """The recurrent layer."""
-        return self.model if isinstance(self.model, Recurrent) else cast(Recurrent, self.model.recurrent)
-
-    def double(self) -> Self:
-        """Return the same in float64."""
-        x, target = (v.double() if v.is_floating_point() else v for v in (self.x, self.target))
-        return replace(self, model=copy.deepcopy(self.model).double(), x=x, target=target)
-
-
-def _data(work: Work) -> tuple[Tensor, Tensor]:
-    """Draw x and the target."""
-    if work.kind == "cross-entropy":
-        return torch.randn(work.batch, work.input_size), torch.randint(0, work.classes, (work.batch,))
-    frames = _FRAMES if work.kind == "inference" else work.steps
-    shape = (work.batch, frames, work.input_size)
-    if work.kind == "program":
-        labels = torch.randint(0, work.classes, (work.batch,))
-        return torch.randint(0, 256, shape, dtype=torch.uint8), labels
-    features = work.hidden_size * (2 if work.bidirectional else 1)
-    return torch.randn(shape), torch.randn(work.batch, frames, features)
-
-
-def _layer(work: Work) -> Recurrent:
-    return Recurrent(
-        find(work.cell),
-        work.input_size,
-        work.hidden_size,
-        work.num_layers,
-        bidirectional=work.bidirectional,
-        input_projection=work.input_projection,
-    )
-
-
-def _preset() -> Any:
-    return find_preset("mnist")[1]
-
-
-def _classifier(work: Work) -> SequenceClassifier:
-    config = replace(
-        _preset().model,
-        cell=work.cell,
-        hidden_size=work.hidden_size,
-        num_layers=work.num_layers,
-        bidirectional=work.bidirectional,
-        input_projection=work.input_projection,
-    )
-    classes = tuple(str(k) for k in range(work.classes))
-    return SequenceClassifier(config, Specification(classes, work.steps, work.input_size, scale=1 / 255, image=None))
-
-
-def _readout(work: Work) -> LinearCrossEntropy:
-    return LinearCrossEntropy(work.input_size, work.classes)
-
-
-_MODELS: Final[dict[str, Callable[[Work], nn.Module]]] = {
-    "training": _layer,
-    "inference": _layer,
-    "program": _classifier,
-    "cross-entropy": _readout,
-}
 
 
 class TorchProgram(Program):
@@ -187,7 +88,7 @@ class _Training(TorchProgram):
     def _run(self) -> Tensor:
         self.module.zero_grad()
         outputs: Tensor = self.module(self.x)[0]
-        outputs.backward(self.target)  # type: ignore[no-untyped-call]
+        torch.autograd.backward(outputs, self.target)
         return outputs
 
 
@@ -196,7 +97,7 @@ class _Inference(TorchProgram):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.frames = self.x.split(1, dim=self.time)
+        self.frames = torch.split(self.x, 1, dim=self.time)
         self.state: Any = None
 
     @contextmanager
@@ -220,19 +121,19 @@ class _Classifier(TorchProgram):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        rate = _preset().training.learning_rate
+        rate = preset().training.learning_rate
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=rate, fused=True)
 
     def step(self) -> None:
         self.optimizer.zero_grad()
-        F.cross_entropy(self.module(self.x), self.target).backward()
+        torch.autograd.backward(F.cross_entropy(self.module(self.x), self.target))
         self.optimizer.step()
 
     def results(self) -> Results:
         self.module.eval()  # without dropout
         self.optimizer.zero_grad()
         logits = self.module(self.x)
-        F.cross_entropy(logits, self.target).backward()
+        torch.autograd.backward(F.cross_entropy(logits, self.target))
         self.module.train()
         return {"outputs": logits, **self.gradients()}
 
@@ -256,11 +157,11 @@ class _CrossEntropy(TorchProgram):
         self.module.zero_grad()
         self.x.grad = None
         loss: Tensor = self.module(self.x, self.target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         return loss
 
 
-_KINDS: Final = {
+_KINDS: Final[dict[str, type[TorchProgram]]] = {
     "training": _Training,
     "inference": _Inference,
     "program": _Classifier,
@@ -288,10 +189,11 @@ def elman_program(example: Example) -> TorchProgram:
     return torch_program(example, model, own_gradients(model))
 
 
-def plain_program(example: Example, compile: Callable[[nn.Module], nn.Module] = lambda module: module) -> TorchProgram:
-    """Return the work in plain torch operations, a layer as a loop over its steps; compiled if that is asked for."""
+def plain_program(example: Example, *, compiled: bool = False) -> TorchProgram:
+    """Return the work in plain torch operations, a layer as a loop over its steps; by `torch.compile` if asked for."""
     model = plain(example.model)
-    return torch_program(example, compile(model), own_gradients(model))
+    module = cast(nn.Module, torch.compile(model, dynamic=False)) if compiled else model
+    return torch_program(example, module, own_gradients(model))
 
 
 def reference_results(example: Example) -> Results:

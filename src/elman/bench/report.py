@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from elman.bench.peak import Peak
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Report", "Row", "table"]
+__all__ = ["Report", "Row", "milliseconds", "share", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,13 @@ class Row:
         return asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What came out.
 
     Attributes:
         machine: in a line.
-        peak: FLOP/s.
+        peak: of the machine.
         pairs: how many a row.
         rows: the rows.
         loads: for each row the share of the processor that others took; None where the system does not tell.
@@ -57,38 +58,39 @@ class Report:
     """
 
     machine: str
-    peak: float
+    peak: Peak
     pairs: int
-    rows: list[Row] = field(default_factory=list)
-    loads: list[float | None] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    rows: tuple[Row, ...]
+    loads: tuple[float | None, ...]
+    refused: tuple[str, ...]
+    skipped: tuple[str, ...]
 
     def caption(self) -> str:
         """Return machine, peak and load in lines."""
         known = [load for load in self.loads if load is not None]
-        load = f"others took {statistics.median(known):.0%} of it, at most {max(known):.0%}" if known else "load unknown"
-        return f"{self.machine}\npeak {self.peak / 1e9:,.0f} GFLOP/s; {load}; {self.pairs} pairs a row"
+        load = "unknown" if not known else f"{statistics.median(known):.0%} of the processor, at most {max(known):.0%}"
+        peak = f"peak {self.peak.flops / 1e9:,.0f} GFLOP/s: {self.peak.of}"
+        return f"{self.machine}\n{peak}\nload by others: {load}; {self.pairs} pairs a row"
 
 
-def table(rows: Sequence[Row], caption: str) -> Table:
+def table(report: Report) -> Table:
     """Return the rows as a table."""
     from rich.table import Table
 
-    made = Table(box=None, caption=caption, caption_justify="left", pad_edge=False)
-    made.add_column("work")
-    made.add_column("peer")
-    for name in ("elman ms", "peer ms", "ratio", "share of peak", "elman MB", "peer MB"):
+    made = Table(box=None, caption=report.caption(), caption_justify="left", padding=(0, 1, 0, 0))
+    for name in ("work", "peer"):
+        made.add_column(name, overflow="fold")
+    for name in ("elman\nms", "peer\nms", "ratio", "share\nof peak", "elman\nMB", "peer\nMB"):  # 80 columns will do
         made.add_column(name, justify="right")
     before = None
-    for row in rows:
+    for row in report.rows:
         made.add_row(
             row.work if row.work != before else "",
             row.peer or "",
             milliseconds(row.elman_ms),
             milliseconds(row.peer_ms),
             "" if row.ratio is None else f"{row.ratio:.2f}x",
-            f"{row.share_of_peak:.0%}",
+            share(row.share_of_peak),
             megabytes(row.elman_mb),
             megabytes(row.peer_mb),
         )
@@ -106,6 +108,16 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def share(value: float) -> str:
+    """Write a share, a small one with a decimal.
+
+    Example:
+        >>> share(0.7512), share(0.0345)
+        ('75%', '3.5%')
+    """
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
 def megabytes(value: float | None) -> str:

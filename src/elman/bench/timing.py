@@ -29,7 +29,7 @@ class Times(NamedTuple):
     """Seconds of a step, a number a round, of elman and of a peer (or of nobody)."""
 
     elman: list[float]
-    peer: list[float] | None
+    peer: list[float] | None = None
 
     @property
     def ratio(self) -> float | None:

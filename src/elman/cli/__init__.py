@@ -8,12 +8,15 @@
 ``data.py``          ``elman data list|fetch|verify``
 ``cells.py``         ``elman cells``
 ``equations.py``     ``elman equations CELL``
+``explain.py``       ``elman explain CELL``
+``check.py``         ``elman check CELL``
+``bench.py``         ``elman bench``
 ``board.py``         ``elman board RUN``
 ``arguments.py``     from a function's signature to flags
 ==================  ====================================================================
 
-Exit status: 0 done; 1 a fault of elman (a traceback); 2 bad input, one line says what; 3 the loss was not finite;
-130 stopped by Ctrl-C, 143 by SIGTERM (both saved).
+Exit status: 0 done; 1 a check failed, or a fault of elman (a traceback); 2 bad input, one line says what; 3 the loss
+was not finite; 130 stopped by Ctrl-C, 143 by SIGTERM (both saved).
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ COMMANDS: Final[dict[str, str]] = {
     "data": "list, fetch and verify data sets",
     "cells": "list the recurrent cells",
     "equations": "print a cell and its back-propagation through time",
+    "explain": "say what runs a cell here, why, and what it costs",
+    "check": "check a cell on every backend and device of this machine",
+    "bench": "measure time, share of peak and memory, beside other libraries",
 }
 
 

@@ -196,13 +196,11 @@ def _kept(graph: Graph, derived: Adjoint) -> tuple[int, ...]:
     operands = {k for _, k in graph.hidden_blocks}
     needed = {k for k in (*derived.reads, *operands) if graph.nodes[k].op != "state"}
     kept: list[int] = []
-
-    def follows(position: int) -> bool:
-        node = graph.nodes[position]
-        if node.op in {"state", "constant"} or position in kept:
-            return True
-        return node.op not in {"input", "affine"} and all(follows(k) for k in node.operands)
-
-    for position in sorted(needed):  # what comes earlier decides about what comes later
-        kept += [] if follows(position) else [position]
+    there: list[bool] = []  # whether a node is kept or follows from what is
+    for position, node in enumerate(graph.nodes):
+        leaf = node.op in {"input", "affine"}
+        follows = node.op in {"state", "constant"} or (not leaf and all(there[k] for k in node.operands))
+        if position in needed and not follows:
+            kept.append(position)
+        there.append(follows or position in needed)
     return tuple(kept)

@@ -86,6 +86,7 @@ class Recurrent(nn.Module):
     Raises:
         OptionError: a size or a probability is out of range, or dropout between layers is asked of one layer.
         ShapeError: x, state, lengths or reset has another shape or type than the layer reads.
+        BackendError: inside ``elman.backend("llvm")``, compiled code cannot run this call.
 
     Example:
         >>> layer = Recurrent(LSTMCell, 8, 16, num_layers=2, bidirectional=True)

@@ -35,7 +35,7 @@ def backward_fields(plan: Plan) -> tuple[str, ...]:
         *("x", "x_row", "x_step", "dy", "dy_row", "dy_step", "flags"),
         *("weight_x", "weight_h", "diagonal"),
         *(f"wanted_{s}" for s in states),
-        *(f"wanted_row_{s}" for s in states),
+        *(f"row_wanted_{s}" for s in states),
         *(f"initial_{s}" for s in states),
         *("history", "kept", "kept_step"),
         *("dx", "dx_row", "dx_step", "dweight_x", "dweight_h", "dbias", "ddiagonal"),
@@ -100,7 +100,7 @@ class _Backward(ChunkKernel):
         """Lay the gradients of the final states in lines."""
         with self.tiles(1) as tile:
             for s, name in enumerate(self.plan.graph.states):
-                source, row = self.pointer(f"wanted_{name}"), self[f"wanted_row_{name}"]
+                source, row = self.pointer(f"wanted_{name}"), self[f"row_wanted_{name}"]
                 with self.loop(tile.row, tile.row + tile.rows) as rows:
                     left = self.choose(self.given(f"wanted_{name}"), self["hidden"] - tile.vector * self.lanes, 0)
                     values = (source + (rows.index * row + tile.vector * self.lanes)).load(self.mask(left))

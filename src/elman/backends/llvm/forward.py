@@ -33,9 +33,9 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
         *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags"),
         *("weight_x", "weight_h", "bias", "diagonal"),
         *(f"initial_{s}" for s in states),
-        *(f"initial_row_{s}" for s in states),
+        *(f"row_initial_{s}" for s in states),
         *(f"final_{s}" for s in states),
-        *(f"final_row_{s}" for s in states),
+        *(f"row_final_{s}" for s in states),
         *("history", "history_mask", "kept", "kept_step"),
         *("biases", "diagonals", "operands", "crossing"),
         *(f"packed_{p}_{k}" for p, phase in enumerate(plan.forward) for k in range(len(phase.products))),
@@ -99,7 +99,7 @@ class _Forward(Kernel):
         zero = self.zero
         with self._own() as tile:
             for s, name in enumerate(self.plan.graph.states):
-                source, row = self.pointer(f"initial_{name}"), self[f"initial_row_{name}"]
+                source, row = self.pointer(f"initial_{name}"), self[f"row_initial_{name}"]
                 with self.loop(tile.row, tile.row + tile.rows) as rows:
                     place = source + (rows.index * row + tile.vector * self.lanes)
                     values = place.load(self.units_mask(tile.vector))
@@ -111,7 +111,7 @@ class _Forward(Kernel):
             for s, name in enumerate(self.plan.graph.states):
                 with self.loop(tile.row, tile.row + tile.rows) as rows:
                     values = (self._state(self["steps"], s) + self.in_lines(rows.index, tile.vector)).load()
-                    place = rows.index * self[f"final_row_{name}"] + tile.vector * self.lanes
+                    place = rows.index * self[f"row_final_{name}"] + tile.vector * self.lanes
                     (self.pointer(f"final_{name}") + place).store(values, self.units_mask(tile.vector))
 
     def _reset(self, step: Integer, states: Sequence[int], tile: Tile) -> None:

@@ -147,13 +147,12 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
     tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(m) for j in range(n)]
     first = code.arguments["accumulate"].differs(0)
-    sums = [_load_if(code, first, place) for place in places]
-
-    def walk(block: Integer, count: Integer | int, carried: list[Vector]) -> list[Vector]:
-        """Go through the numbers of one block of A."""
+    with code.loop(0, blocks + 1, carry=[_load_if(code, first, place) for place in places]) as outer:
+        block = outer.index
         rows = [a + (block * a_block + i * a_row) for i in range(m)]
         panel = b + block * lanes * b_row
-        with code.loop(0, count, carry=carried) as inner:
+        count = code.choose(block < blocks, lanes, rest)
+        with code.loop(0, count, carry=outer.values) as inner:
             k = inner.index
             line = [(panel + (k * b_row + j * lanes)).load(tail if j == n - 1 else None) for j in range(n)]
             after = list(inner.values)
@@ -162,12 +161,8 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
                 for j in range(n):
                     after[i * n + j] = number.fma(line[j], after[i * n + j])
             inner.values = after
-        return inner.values
-
-    with code.loop(0, blocks, carry=sums) as outer:
-        outer.values = walk(outer.index, lanes, outer.values)
-    sums = walk(blocks, rest, outer.values)
-    for place, total in zip(places, sums, strict=True):
+        outer.values = inner.values
+    for place, total in zip(places, outer.values, strict=True):
         place.store(total)
     return code.finish()
 

@@ -69,8 +69,8 @@ def forward(
     for name, tensor in weights:
         numbers[at[name]] = tensor.data_ptr()
     for places, old, new in zip(layout.states, state, final, strict=True):
-        numbers[places.initial], numbers[places.initial_row] = old.data_ptr(), old.stride(0)
-        numbers[places.final], numbers[places.final_row] = new.data_ptr(), hidden
+        numbers[places.initial], numbers[places.row_initial] = old.data_ptr(), old.stride(0)
+        numbers[places.final], numbers[places.row_final] = new.data_ptr(), hidden
     if flags is not None:
         numbers[at["flags"]] = flags.data_ptr()
     layout.entry(layout.threads, numbers)
@@ -127,7 +127,7 @@ def stack(
                 numbers[layout.at[name]] = tensor.data_ptr()
             for (old, new), at in zip(ends, layout.states, strict=True):
                 numbers[at.initial], numbers[at.final] = old + offset, new + offset
-                numbers[at.initial_row] = numbers[at.final_row] = layers * width
+                numbers[at.row_initial] = numbers[at.row_final] = layers * width
             if (marks := flags[direction]) is not None:
                 numbers[layout.at["flags"]] = marks.data_ptr()
             layout.entry(layout.threads, numbers)
@@ -196,7 +196,7 @@ def backward(
     for name, g in zip(graph.states, late, strict=True):
         if g is not None:
             numbers[at[f"wanted_{name}"]] = g.data_ptr()
-            numbers[at[f"wanted_row_{name}"]] = g.stride(0)
+            numbers[at[f"row_wanted_{name}"]] = g.stride(0)
         if (key := f"state:{name}") in needs:
             gradients[key] = x.new_empty(batch, hidden)
             numbers[at[f"initial_{name}"]] = gradients[key].data_ptr()

@@ -6,6 +6,7 @@
 ``jax_scan.py``        the cell in `jax.lax.scan`
 ``keras_layers.py``    the layers of Keras on TensorFlow, compiled by XLA
 ``onnx_runtime.py``    the LSTM of ONNX Runtime
+``optional.py``        libraries that may not be installed
 =====================  ==========================================================================
 """
 
@@ -17,13 +18,14 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from elman.bench.works import Work
 from elman.errors import OptionError, did_you_mean
 
 if TYPE_CHECKING:
-    from elman.bench.program import Example, Program
+    from elman.bench.example import Example
+    from elman.bench.program import Program
 
 __all__ = ["PEERS", "Peer", "select_peers"]
 
@@ -41,7 +43,8 @@ class Peer:
         serves: which works it can do.
         packages: what it imports besides elman's own requirements.
         slow: takes long to compile, so that it is only run when it is asked for.
-        compiles: it does so for every shape, so that its memory is that of a later step.
+        warm_up: the size of the work that is run before its memory is measured: ``full`` where it compiles for every
+            shape; None where its memory cannot be told, since it keeps what it has freed.
         own_threads: it cannot be told how many threads to use: it takes one a core.
     """
 
@@ -51,7 +54,7 @@ class Peer:
     serves: Callable[[Work], bool]
     packages: tuple[str, ...] = ()
     slow: bool = False
-    compiles: bool = False
+    warm_up: Literal["tiny", "full"] | None = "tiny"
     own_threads: bool = False
 
     def missing(self, threads: int) -> str | None:
@@ -100,7 +103,7 @@ PEERS: Final = (
         "torch_loop:compiled",
         lambda work: work.kind in {"training", "cross-entropy"},
         slow=True,
-        compiles=True,
+        warm_up="full",
     ),
     Peer(
         "jax",
@@ -108,16 +111,16 @@ PEERS: Final = (
         "jax_scan:scan",
         _loops,
         ("jax", "optax"),
-        compiles=True,
+        warm_up="full",
         own_threads=True,
     ),
     Peer(
         "keras",
         "the layers of Keras on TensorFlow, compiled by XLA",
         "keras_layers:layers",
-        lambda work: _loops(work) and work.cell in {"lstm", "gru", "rnn"},
+        lambda work: _loops(work) and work.cell in _FUSED,
         ("keras", "tensorflow"),
-        compiles=True,
+        warm_up=None,
     ),
     Peer("onnxruntime", "ONNX Runtime", "onnx_runtime:session", _single_steps, ("onnx", "onnxruntime")),
 )

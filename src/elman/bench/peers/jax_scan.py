@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
 
-from elman.bench.program import Example, Program, Results
+from elman.bench.example import Example, preset
+from elman.bench.peers.optional import Library
+from elman.bench.program import Program, Results
 from elman.cells import Cell
 from elman.compiler.graph import Graph
 from elman.compiler.schedule import schedule
 from elman.layers import Recurrent
 from elman.tasks.classification.model import SequenceClassifier
-from elman.tasks.registry import find_preset
 
 __all__ = ["scan"]
 
-Parameters = Mapping[str, Any]  # arrays by elman's names
+jax, jnp, optax = map(Library, ("jax", "jax.numpy", "optax"))
 
-_WORDS: Final[dict[str, Callable[..., Any]]] = {
-    "add": jnp.add,
-    "subtract": jnp.subtract,
-    "multiply": jnp.multiply,
-    "divide": jnp.divide,
-    "power": jnp.power,
-    "negate": jnp.negative,
-    "abs": jnp.abs,
-    "exp": jnp.exp,
-    "log": jnp.log,
-    "maximum": jnp.maximum,
-    "minimum": jnp.minimum,
-    "relu": jax.nn.relu,
-    "sigmoid": jax.nn.sigmoid,
-    "softplus": jax.nn.softplus,
-    "sqrt": jnp.sqrt,
-    "tanh": jnp.tanh,
-    "less": jnp.less,
-    "less_equal": jnp.less_equal,
-    "where": jnp.where,
-}
+Parameters = Mapping[str, Any]  # arrays by elman's names
 
 
 def scan(example: Example, threads: int) -> Program:
@@ -84,7 +62,7 @@ class _Classifier(Program):
         self.parameters = _arrays(model)
         self.x, self.target = jnp.asarray(example.x.numpy()), jnp.asarray(example.target.numpy())
         self.key = jax.random.key(0)
-        optimizer = optax.adam(find_preset("mnist")[1].training.learning_rate)
+        optimizer = optax.adam(preset().training.learning_rate)
         self.state = optimizer.init(self.parameters)
 
         def loss(parameters: Parameters, x: Any, target: Any, key: Any, dropout: float) -> Any:
@@ -136,68 +114,70 @@ def _layer(layer: Recurrent, parameters: Parameters, prefix: str, x: Any) -> tup
 
 def _scan(cell: Cell, parameters: Parameters, x: Any, *, reverse: bool) -> tuple[Any, Any]:
     """Run a cell over time; return its last output and all of them."""
-    graph, hidden = cell.graph, cell.hidden_size
-    plan = schedule(graph)
-    from_hidden = {
-        operand: _columns(parameters["weight_h"], [graph.hidden_blocks.index((gate, operand)) for gate in gates])
-        for operand, gates in plan.hidden_gates.items()
-    }
-    biases = dict(zip(graph.biases, jnp.split(parameters["bias"], len(graph.biases)), strict=True))
-    products = x @ _columns(parameters["weight_x"], [graph.input_blocks.index(gate) for gate in plan.input_gates])
-    products = products + jnp.concatenate([biases.pop(gate) for gate in plan.input_gates])
-
-    def step(states: Sequence[Any], products: Any) -> tuple[Any, Any]:
-        gates: dict[str, Any] = {**biases}
-        _add(gates, plan.input_gates, products, hidden)
-        new = _evaluate(graph, parameters, states, gates, from_hidden, plan.hidden_gates)
-        return new, new[0]
-
-    zero = jnp.zeros((x.shape[1], hidden), x.dtype)
-    states, outputs = jax.lax.scan(step, (zero,) * len(graph.states), products, reverse=reverse)
+    step = _Step(cell.graph, parameters)
+    zero = jnp.zeros((x.shape[1], cell.hidden_size), x.dtype)
+    states, outputs = jax.lax.scan(step, (zero,) * len(cell.graph.states), x, reverse=reverse)
     return states[0], outputs
 
 
-def _evaluate(
-    graph: Graph,
-    parameters: Parameters,
-    states: Sequence[Any],
-    gates: dict[str, Any],
-    weights: Mapping[int, Any],
-    readers: Mapping[int, Sequence[str]],
-) -> tuple[Any, ...]:
-    """Evaluate the nodes of a graph; ``gates`` holds W x + b, and each value is multiplied once for all its readers."""
-    values: list[Any] = []
-    waiting = iter(states)
-    for k, node in enumerate(graph.nodes):
-        operands = [values[operand] for operand in node.operands]
-        if node.op == "input":
-            value = None
-        elif node.op == "state":
-            value = next(waiting)
-        elif node.op == "constant":
-            value = node.value
-        elif node.op == "diagonal":
-            value = operands[0] * parameters["diagonal"][graph.diagonals.index(node.name)]
-        elif node.op == "affine":
-            value = gates[node.name]
-        else:
-            value = _WORDS[node.op](*operands)
-        values.append(value)
-        if k in weights:
-            _add(gates, readers[k], value @ weights[k], weights[k].shape[0])
-    return tuple(values[k] for k in graph.outputs)
+class _Step:
+    """A step of a graph. The product with x stays inside: XLA is slower with one product for all steps before."""
+
+    def __init__(self, graph: Graph, parameters: Parameters) -> None:
+        plan = schedule(graph)
+        self.graph = graph
+        self.readers = dict(plan.hidden_gates)
+        self.weights = {
+            operand: _columns(parameters["weight_h"], graph.hidden_blocks, [(gate, operand) for gate in gates])
+            for operand, gates in plan.hidden_gates.items()
+        }
+        if plan.input_gates:
+            k = next(k for k, node in enumerate(graph.nodes) if node.op == "input")
+            self.readers[k] = plan.input_gates
+            self.weights[k] = _columns(parameters["weight_x"], graph.input_blocks, plan.input_gates)
+        self.bias = {gate: _columns(parameters["bias"], graph.biases, [gate]) for gate in graph.biases}
+        self.diagonals = {name: parameters["diagonal"][:, k] for k, name in enumerate(graph.diagonals)}
+
+    def __call__(self, states: Sequence[Any], x: Any) -> tuple[Any, Any]:
+        """Return the new states, and the output."""
+        values: list[Any] = []
+        waiting = iter(states)
+        gates = dict(self.bias)
+        for k, node in enumerate(self.graph.nodes):
+            operands = [values[operand] for operand in node.operands]
+            if node.op == "input":
+                value = x
+            elif node.op == "state":
+                value = next(waiting)
+            elif node.op == "constant":
+                value = node.value
+            elif node.op == "diagonal":
+                value = operands[0] * self.diagonals[node.name]
+            elif node.op == "affine":
+                value = gates[node.name]
+            else:
+                value = _word(node.op)(*operands)
+            values.append(value)
+            if k in self.weights:  # one product for all gates that read the value
+                products = jnp.split(value @ self.weights[k], len(self.readers[k]), axis=1)
+                for gate, product in zip(self.readers[k], products, strict=True):
+                    gates[gate] = gates.get(gate, 0.0) + product
+        new = tuple(values[k] for k in self.graph.outputs)
+        return new, new[0]
 
 
-def _add(gates: dict[str, Any], names: Sequence[str], products: Any, hidden: int) -> None:
-    for k, gate in enumerate(names):
-        gates[gate] = gates.get(gate, 0.0) + products[:, k * hidden : (k + 1) * hidden]
+def _word(op: str) -> Any:
+    """Return JAX's function for an operation of a graph."""
+    home = jax.nn if op in {"relu", "sigmoid", "softplus"} else jnp
+    return getattr(home, {"negate": "negative"}.get(op, op))
 
 
-def _columns(weight: Any, order: Sequence[int]) -> Any:
-    """Take blocks of H columns out of a packed weight, in this order."""
-    hidden = weight.shape[1] // (max(order) + 1)
-    if list(order) == list(range(weight.shape[1] // hidden)): return weight
-    return jnp.concatenate([weight[:, k * hidden : (k + 1) * hidden] for k in order], axis=1)
+def _columns(packed: Any, blocks: Sequence[Any], wanted: Sequence[Any]) -> Any:
+    """Take blocks of H columns out of a packed parameter, in this order."""
+    if tuple(blocks) == tuple(wanted):
+        return packed
+    parts = dict(zip(blocks, jnp.split(packed, len(blocks), axis=-1), strict=True))
+    return jnp.concatenate([parts[block] for block in wanted], axis=-1)
 
 
 def _arrays(module: torch.nn.Module) -> dict[str, Any]:
@@ -209,4 +189,4 @@ def _tensor(array: Any) -> torch.Tensor:
 
 
 def _named(gradients: Mapping[str, Any]) -> Results:
-    return {f"gradient of {name}": _tensor(value).T for name, value in gradients.items()}
+    return {f"gradient of {name}": _tensor(value.T) for name, value in gradients.items()}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-import torch
-from torch import nn
-
-from elman.bench.program import Example, Program, plain_program
+from elman.bench.example import Example
+from elman.bench.program import Program, plain_program
 
 __all__ = ["compiled", "loop"]
 
@@ -21,4 +17,4 @@ def loop(example: Example, threads: int) -> Program:
 def compiled(example: Example, threads: int) -> Program:
     """`torch.compile` of it, for these shapes alone."""
     del threads
-    return plain_program(example, lambda module: cast(nn.Module, torch.compile(module, dynamic=False)))
+    return plain_program(example, compiled=True)

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.bench.program import Example, Program, Results, plain_program, torch_program
+from elman.bench.example import Example
+from elman.bench.program import Program, Results, plain_program, torch_program
 from elman.cells import Cell, GRUCell, LSTMCell, ReLURNNCell, RNNCell
 from elman.layers import Recurrent
 from elman.tasks.classification.model import SequenceClassifier
@@ -50,7 +51,7 @@ def layer_without_onednn(example: Example, threads: int) -> Program:
 @contextmanager
 def _without_onednn() -> Iterator[None]:
     before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:
