@@ -40,7 +40,7 @@ BELOW = {
     "cli": {"bench", "play", "tasks", "interop", "testing", *_TASKS},
     "play": {"tasks", "interop", *_TASKS},
     "__main__": {"cli"},
-    "__init__": {"cells", "interop", "layers", "lazy"},
+    "__init__": {"backends", "cells", "interop", "layers", "lazy"},
 }
 
 

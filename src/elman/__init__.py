@@ -10,6 +10,7 @@
 ``tasks``       what there is to learn: classification
 ``interop``     weights from other libraries
 ``testing``     the conformance kit for cells of your own
+``bench``       time and memory, beside other libraries
 ``cli``         the command ``elman``
 =============  ===============================================================
 """

@@ -74,7 +74,11 @@ def test_version(elman) -> None:
     ("arguments", "message"),
     [
         (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
-        (["xyz"], "There is no command 'xyz'. Known: bench, board, cells, check, data, equations, evaluate, explain, predict, resume, train."),
+        (
+            ["xyz"],
+            "There is no command 'xyz'. Known: bench, board, cells, check, data, equations, evaluate, explain, "
+            "predict, resume, train.",
+        ),
         (["data", "lst"], "There is no command 'data lst'. Did you mean 'list'?"),
     ],
 )

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import torch
 
+import elman.bench.run
 import elman.data.catalogue
 import elman.tasks.runs
 import elman.testing
@@ -55,6 +56,7 @@ def no_work(monkeypatch):
     for name in ("fetch", "verify"):
         monkeypatch.setattr(elman.data.catalogue, name, stop)
     monkeypatch.setattr(elman.testing, "compare_backends", stop)
+    monkeypatch.setattr(elman.bench.run, "bench", stop)
     monkeypatch.setattr(subprocess, "call", stop)
 
 
@@ -71,7 +73,7 @@ def test_command_is_taken(page, command, folder_of, no_work):
     if "--help" in rest:
         with pytest.raises(SystemExit, match="0"):
             main([name, *rest])
-    elif name in {"cells", "equations"} or rest == ["list"]:
+    elif name in {"cells", "equations", "explain"} or rest in (["list"], ["--list"]):
         assert main([name, *rest]) == 0
     else:
         with pytest.raises(Taken):

@@ -11,6 +11,7 @@ CELL = "tests/cells/test_cell.py"
 TRACE = "tests/compiler/test_trace.py"
 REFERENCE = "tests/backends/test_reference.py"
 RECURRENT = "tests/layers/test_recurrent.py"
+PROJECTION = "tests/layers/test_projection.py"
 TORCH = "tests/interop/test_torch.py"
 
 FAULTS = (
@@ -218,22 +219,22 @@ FAULTS = (
     Fault(
         "the backward direction starts from the forward one's state",
         "layers/recurrent.py",
-        "[s[:, layer, direction] for s in initial]",
-        "[s[:, layer, 0] for s in initial]",
+        "s.flatten(1, 2).unbind(1)",
+        "s[:, :, :1].expand_as(s).flatten(1, 2).unbind(1)",
         f"{CONFORMANCE} -k LSTMCell-",
     ),
     Fault(
         "final states of the layers are turned round",
         "layers/recurrent.py",
-        "for layer in final], dim=1)",
-        "for layer in final[::-1]], dim=1)",
+        "torch.cat(s, dim=1).view(shape)",
+        "torch.cat(s[::-1], dim=1).view(shape)",
         f"{RECURRENT} -k final_states",
     ),
     Fault(
         "weights are kept from the first call",
         "layers/recurrent.py",
-        "dict(self.cell_at(layer, direction).named_parameters()),",
-        "vars(self).setdefault((layer, direction), dict(self.cell_at(layer, direction).named_parameters())),",
+        "return held if tuple(held) == self._packed else",
+        "return vars(self).setdefault(id(cell), dict(held)) if tuple(held) == self._packed else",
         f"{CONFORMANCE} -k LSTMCell-weights",
     ),
     Fault(
@@ -260,8 +261,8 @@ FAULTS = (
     Fault(
         "dropout on the input stays on in eval mode",
         "layers/recurrent.py",
-        "F.dropout(x, self.input_dropout, self.training)",
-        "F.dropout(x, self.input_dropout)",
+        "if probability and self.training else values",
+        "if probability else values",
         f"{RECURRENT} -k dropout",
     ),
     Fault(
@@ -274,9 +275,16 @@ FAULTS = (
     Fault(
         "the input projection has no bias",
         "layers/recurrent.py",
-        "x = self.projection(x)",
-        "x = F.linear(x, self.projection.weight)",
-        f"{RECURRENT} -k projection",
+        "linear(x, self.projection.weight, self.projection.bias)",
+        "linear(x, self.projection.weight)",
+        PROJECTION,
+    ),
+    Fault(
+        "folding forgets the bias of the projection",
+        "layers/projection.py",
+        "index_add(0, places, shift)",
+        "index_add(0, places, 0 * shift)",
+        PROJECTION,
     ),
     Fault(
         "states of another shape pass",

@@ -204,9 +204,9 @@ def test_a_layer_after_a_graph_break():
         close(torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters))
 
 
-def test_beyond_the_limit_of_graphs(monkeypatch):
+@torch._dynamo.config.patch(recompile_limit=1)
+def test_beyond_the_limit_of_graphs():
     """torch.compile gives up on a function and goes on with those that it calls."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     layer = deep()
     compiled = torch.compile(layer, backend="aot_eager", dynamic=False)
     for batch, time in SIZES:

@@ -12,7 +12,6 @@ from elman.backends import autograd, derivatives, operator, segments
 from elman.backends.call import Call, Operands, requires_grad
 from elman.backends.llvm import recurrence, runtime
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
-from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 
 __all__ = ["BACKENDS", "Choice", "backend", "choose", "stack", "unroll"]
@@ -117,24 +116,20 @@ def stack(
     weights = [parameter for held in parameters for parameter in held.values()]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights, *state)):
         return None
-    if not x.shape[0] or _refusal_of(x, *weights, *state) is not None:
+    tensors = (x, *weights, *state)
+    if not x.shape[0] or (_seen_by_torch(*tensors) or runtime.refusal(*tensors)) is not None:
         return None
-    return _stack(graph, parameters, x, state, directions, valid, reset)
-
-
-_stack = untraced(recurrence.stack)
+    return recurrence.stack(graph, parameters, x, state, directions, valid, reset)
 
 
 def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:
     """Return why compiled code cannot run this."""
-    return _refusal_of(x, *parameters.values(), *state) or recurrence.refusal(graph, parameters, x, state)
+    return _seen_by_torch(x, *parameters.values(), *state) or recurrence.refusal(graph, parameters, x, state)
 
 
-def _refusal_of(*tensors: Tensor) -> str | None:
-    """Return why compiled code cannot work on some tensors, or must not because torch has to see its operations."""
-    if reason := autograd.intercepted():
-        return reason
+def _seen_by_torch(*tensors: Tensor) -> str | None:
+    """Return why torch has to see its operations on some tensors; None where it has not."""
     for tensor in tensors:
         if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
             return f"a {type(tensor).__name__} is among the tensors"
-    return runtime.refusal(*tensors)
+    return autograd.intercepted()

@@ -18,7 +18,6 @@ from torch import Tensor
 from elman.backends.call import Call, Operands
 from elman.backends.llvm import recurrence
 from elman.backends.llvm.recurrence import Run
-from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 
 __all__ = ["across", "backward", "forward", "part", "run", "segments"]
@@ -139,7 +138,6 @@ def part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
     return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset)
 
 
-@untraced
 def run(
     graph: Graph,
     parameters: Mapping[str, Tensor],
@@ -159,7 +157,6 @@ def _forward(call: Call, operands: Operands, *, keep: bool) -> Run:
     return run(call.graph, operands.parameters, operands.x, operands.state, *masks, call.reverse, keep)
 
 
-@untraced
 def _backward(
     call: Call,
     operands: Operands,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,17 +74,17 @@ class Report:
         return f"{self.machine}\n{peak}\nload by others: {load}; {self.pairs} pairs a row"
 
 
-def table(report: Report) -> Table:
+def table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table."""
     from rich.table import Table
 
-    made = Table(box=None, caption=report.caption(), caption_justify="left", padding=(0, 1, 0, 0))
+    made = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("work", "peer"):
         made.add_column(name, overflow="fold")
     for name in ("elman\nms", "peer\nms", "ratio", "share\nof peak", "elman\nMB", "peer\nMB"):  # 80 columns will do
         made.add_column(name, justify="right")
     before = None
-    for row in report.rows:
+    for row in rows:
         made.add_row(
             row.work if row.work != before else "",
             row.peer or "",

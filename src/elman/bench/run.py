@@ -107,7 +107,7 @@ class _Bench:
             self.loads.append(load.others())
             peer_mb = None if who is None else step_megabytes(work, who, self.threads)
             self.measured.append(_Measured(work, who, times, elman_mb, peer_mb))
-            self.say(f"  {_line(self._row(self.measured[-1]))}")
+            self.say(f"  {_line(self._row(self.measured[-1]), self.loads[-1])}")
 
     def _is_right(self, name: str, program: Program, example: Example, truth: Results) -> bool:
         """Compare a program's numbers with the truth; say so and remember where they differ."""
@@ -139,7 +139,11 @@ def _meets(peer: Peer, work: Work) -> bool:
     return peer.serves(work) and not work.group
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, load: float | None) -> str:
     """Say a row while others are still measured."""
-    alone = f"elman {milliseconds(row.elman_ms)} ms, {share(row.share_of_peak)} of the peak"
-    return alone if row.ratio is None else f"{alone}; {row.peer} {milliseconds(row.peer_ms)} ms, {row.ratio:.2f}x"
+    parts = [f"elman {milliseconds(row.elman_ms)} ms, {share(row.share_of_peak)} of the peak"]
+    if row.ratio is not None:
+        parts.append(f"{row.peer} {milliseconds(row.peer_ms)} ms, {row.ratio:.2f}x")
+    if load is not None:
+        parts.append(f"load by others {load:.0%}")
+    return "; ".join(parts)

@@ -1,23 +1,15 @@
 """Layers: cells over time.
 
 ``recurrent.py`` holds `Recurrent`, which runs any cell over sequences (stacked, in both directions, with dropout,
-lengths, resets and carried state), and its named conveniences `RNN`, `LSTM`, `PeepholeLSTM`, `CoupledLSTM`, `GRU`, ...
+lengths, resets and carried state); ``named.py`` the layers of elman's own cells: `RNN`, `LSTM`, `GRU`, ...
 ``linear.py`` holds `Linear`, a linear layer on elman's own product.
 ``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
 """
 
 from elman.layers.linear import Linear, linear
 from elman.layers.losses import LinearCrossEntropy, linear_cross_entropy
-from elman.layers.recurrent import (
-    GRU,
-    LSTM,
-    RNN,
-    CoupledLSTM,
-    PeepholeLSTM,
-    Recurrent,
-    ReLURNN,
-    ResetBeforeGRU,
-)
+from elman.layers.named import GRU, LSTM, RNN, CoupledLSTM, PeepholeLSTM, ReLURNN, ResetBeforeGRU
+from elman.layers.recurrent import Recurrent
 
 __all__ = [
     "GRU",

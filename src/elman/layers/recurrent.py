@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypedDict, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +12,12 @@ from torch import Tensor, nn
 from elman.backends import dispatch
 from elman.cells import (
     Cell,
-    CoupledLSTMCell,
-    GRUCell,
-    LSTMCell,
-    PeepholeLSTMCell,
-    ReLURNNCell,
-    ResetBeforeGRUCell,
-    RNNCell,
 )
 from elman.errors import OptionError, ShapeError, describe
 from elman.layers.linear import linear
 from elman.layers.projection import folded, folds
 
-__all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM", "ReLURNN", "Recurrent", "ResetBeforeGRU"]
+__all__ = ["Options", "Recurrent"]
 
 
 class Options(TypedDict, total=False):
@@ -321,94 +314,3 @@ class Recurrent(nn.Module):
                 describe(f"{self._name}: reset", expected=f"torch.bool (batch={batch}, time={time})", got=got)
             )
         return reset.to(device)
-
-
-class RNN(Recurrent):
-    """`Recurrent` with the cell of `elman.RNNCell`: Elman's network with tanh.
-
-    Example:
-        >>> outputs, state = RNN(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(RNNCell, input_size, hidden_size, num_layers, **options)
-
-
-class ReLURNN(Recurrent):
-    """`Recurrent` with the cell of `elman.ReLURNNCell`: Elman's network with a rectifier.
-
-    Example:
-        >>> outputs, state = ReLURNN(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(ReLURNNCell, input_size, hidden_size, num_layers, **options)
-
-
-class LSTM(Recurrent):
-    """`Recurrent` with the cell of `elman.LSTMCell`: long short-term memory.
-
-    Example:
-        >>> outputs, state = LSTM(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(LSTMCell, input_size, hidden_size, num_layers, **options)
-
-
-class PeepholeLSTM(Recurrent):
-    """`Recurrent` with the cell of `elman.PeepholeLSTMCell`: the LSTM whose gates see the memory.
-
-    Example:
-        >>> outputs, state = PeepholeLSTM(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(PeepholeLSTMCell, input_size, hidden_size, num_layers, **options)
-
-
-class CoupledLSTM(Recurrent):
-    """`Recurrent` with the cell of `elman.CoupledLSTMCell`: the LSTM that forgets as much as it takes in.
-
-    Example:
-        >>> outputs, state = CoupledLSTM(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(CoupledLSTMCell, input_size, hidden_size, num_layers, **options)
-
-
-class GRU(Recurrent):
-    """`Recurrent` with the cell of `elman.GRUCell`: the GRU with its reset gate after the product, as in torch.
-
-    Example:
-        >>> outputs, state = GRU(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(GRUCell, input_size, hidden_size, num_layers, **options)
-
-
-class ResetBeforeGRU(Recurrent):
-    """`Recurrent` with the cell of `elman.ResetBeforeGRUCell`: the GRU with its reset gate before the product.
-
-    Example:
-        >>> outputs, state = ResetBeforeGRU(8, 16)(torch.ones(4, 10, 8))
-        >>> outputs.shape
-        torch.Size([4, 10, 16])
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Unpack[Options]) -> None:
-        super().__init__(ResetBeforeGRUCell, input_size, hidden_size, num_layers, **options)

@@ -11,6 +11,7 @@
 ``dense.py``          what the kernels of linear layers share: ``linear.py``, ``cross_entropy.py``
 ``runtime.py``        the host, the compiler, the cache on disk, the threads
 ``layout.py``         what the shapes of a call decide
+``memory.py``         tensors as kernels read them
 ``recurrence.py``     cells over time, for others to call
 ``products.py``       linear layers, for others to call
 ``peak.py``           what the processor can do at most

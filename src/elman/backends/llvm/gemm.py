@@ -146,8 +146,7 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
     blocks, rest, lanes = code.arguments["blocks"], code.arguments["rest"], shape.lanes
     tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(m) for j in range(n)]
-    first = code.arguments["accumulate"].differs(0)
-    with code.loop(0, blocks + 1, carry=[_load_if(code, first, place) for place in places]) as outer:
+    with code.loop(0, blocks + 1, carry=[code.constant(0.0)] * (m * n)) as outer:
         block = outer.index
         rows = [a + (block * a_block + i * a_row) for i in range(m)]
         panel = b + block * lanes * b_row
@@ -162,19 +161,16 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
                     after[i * n + j] = number.fma(line[j], after[i * n + j])
             inner.values = after
         outer.values = inner.values
-    for place, total in zip(places, outer.values, strict=True):
-        place.store(total)
+    _store(code, code.arguments["accumulate"].differs(0), places, outer.values)
     return code.finish()
 
 
-def _load_if(code: Code, condition: ir.Value, place: Pointer) -> Vector:
-    """Read a vector under a condition, else take zeros."""
-    mask = code.builder.select(
-        condition,
-        ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [1] * code.lanes),
-        ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), None),
-    )
-    return place.load(mask)
+def _store(code: Code, accumulate: ir.Value, places: list[Pointer], sums: list[Vector]) -> None:
+    """Write sums, or add them to what is there; short sums added to each other lose less than one long sum."""
+    every = ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [1] * code.lanes)
+    before = code.only_if(accumulate, every)
+    for place, total in zip(places, sums, strict=True):
+        place.store(place.load(before) + total)
 
 
 def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
@@ -186,8 +182,7 @@ def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
     a_row, b_row, b_vector, c_row = (code.arguments[name] for name in ("a_row", "b_row", "b_vector", "c_row"))
     tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(height) for j in range(n)]
-    first = code.arguments["accumulate"].differs(0)
-    with code.loop(0, code.arguments["steps"], carry=[_load_if(code, first, place) for place in places]) as outer:
+    with code.loop(0, code.arguments["steps"], carry=[code.constant(0.0)] * (height * n)) as outer:
         left = a + outer.index * code.arguments["a_step"]
         right = b + outer.index * code.arguments["b_step"]
         with code.loop(0, code.arguments["rows"], carry=outer.values) as inner:
@@ -200,8 +195,7 @@ def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
                     after[i * n + j] = number.fma(line[j], after[i * n + j])
             inner.values = after
         outer.values = inner.values
-    for place, total in zip(places, outer.values, strict=True):
-        place.store(total)
+    _store(code, code.arguments["accumulate"].differs(0), places, outer.values)
     return code.finish()
 
 

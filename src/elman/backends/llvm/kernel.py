@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 
@@ -23,6 +23,8 @@ from elman.compiler.graph import Node
 from elman.compiler.plan import Phase, Plan
 
 __all__ = ["Factor", "Kernel", "Panels", "Tile", "evaluate"]
+
+_PIECE: Final = 256  #: numbers of the longest sum that is made in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,33 +144,41 @@ class Kernel(TeamKernel):
     def multiply(
         self, tile: Tile, panels: Panels, factors: Sequence[Factor], weights: Pointer, result: Pointer
     ) -> None:
-        """Write the product of a tile: ``result[row, gate · vectors + vector]``; several factors are summed."""
-        width = panels.gates * panels.units * self.lanes
+        """Write the product of a tile: ``result[row, gate · vectors + vector]``; several factors are summed.
+
+        Long sums are cut into pieces of `_PIECE` numbers, which are added up in order.
+        """
+        lanes = self.lanes
+        piece = _PIECE // lanes
         inner: Integer | int = 0
         whole: Integer | int = 0
         for factor in factors:
-            whole = factor.blocks * self.lanes + factor.rest + whole
+            whole = factor.blocks * lanes + factor.rest + whole
+        cuts = panels.cuts if panels.units == 1 else [(0, tile.vectors * panels.gates)]
         for k, factor in enumerate(factors):
-            cuts = panels.cuts if panels.units == 1 else [(0, tile.vectors * panels.gates)]
-            for start, count in cuts:
-                call_tile(
-                    self,
-                    ROWS_TILE,
-                    m=tile.rows,
-                    n=count,
-                    blocks=factor.blocks,
-                    rest=factor.rest,
-                    a=factor.start,
-                    a_row=factor.row,
-                    a_block=factor.block,
-                    b=weights + (whole * (start * self.lanes) + inner * (count * self.lanes)),
-                    b_row=count * self.lanes,
-                    tail=self.lanes,
-                    c=result + start * self.lanes,
-                    c_row=width,
-                    accumulate=int(k > 0),
-                )
-            inner = factor.blocks * self.lanes + factor.rest + inner
+            with self.loop(0, factor.blocks + 1, piece) as loop:
+                first = loop.index
+                left = self.zero + factor.blocks - first
+                last = left < piece
+                for start, count in cuts:
+                    call_tile(
+                        self,
+                        ROWS_TILE,
+                        m=tile.rows,
+                        n=count,
+                        blocks=left.minimum(piece),
+                        rest=self.choose(last, factor.rest, 0),
+                        a=factor.start + first * factor.block,
+                        a_row=factor.row,
+                        a_block=factor.block,
+                        b=weights + (whole * (start * lanes) + (inner + first * lanes) * (count * lanes)),
+                        b_row=count * lanes,
+                        tail=lanes,
+                        c=result + start * lanes,
+                        c_row=panels.gates * panels.units * lanes,
+                        accumulate=first if k == 0 else 1,
+                    )
+            inner = factor.blocks * lanes + factor.rest + inner
 
     def pack_transposed(
         self, panels: Panels, blocks: Sequence[int], source: Pointer, inner: Integer, to: Pointer

@@ -306,5 +306,5 @@ def _kernel(
         write(module, shape, plan(graph))
 
     exports = (name, f"{name}_shared")
-    library = runtime.load(name, repr(graph), size, write_module, exports, tiles(size).addresses)
+    library = runtime.load(name, repr(graph), size, write_module, exports, tiles(size))
     return runtime.Entry(library, name, (*TEAM_FIELDS, *fields))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from elman.backends.llvm import runtime
+from elman.backends.llvm.memory import rows_together, whole
+from elman.backends.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,16 +42,17 @@ def _kernels(size: int) -> Mapping[str, runtime.Entry]:
         entropy.CROSS_ENTROPY: entropy.CROSS_ENTROPY_FIELDS,
     }
     exports = [*fields, *(f"{name}_shared" for name in fields)]
-    library = runtime.load("dense", "", size, write, exports, tiles(size).addresses)
+    library = runtime.load("dense", "", size, write, exports, tiles(size))
     return {name: runtime.Entry(library, name, (*TEAM_FIELDS, *own)) for name, own in fields.items()}
 
 
+@untraced
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return x Wᵀ + b of x ``(rows, features)`` and W ``(outputs, features)``."""
     rows, features = x.shape
     outputs = weight.shape[0]
-    x, weight = _rows_together(x), weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    x, weight = rows_together(x), whole(weight)
+    bias = None if bias is None else whole(bias)
     y = x.new_empty(rows, outputs)
     threads = _threads(2 * rows * features * outputs)
     shape = runtime.shape(x.element_size())
@@ -73,11 +76,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y
 
 
+@untraced
 def linear_backward(x: Tensor, weight: Tensor, dy: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
     """Return the wanted gradients of `linear` by name: ``x``, ``weight``, ``bias``."""
     rows, features = x.shape
     outputs = weight.shape[0]
-    x, weight, dy = _rows_together(x), weight.contiguous(), _rows_together(dy)
+    x, weight, dy = rows_together(x), whole(weight), rows_together(dy)
     shapes = {"x": (rows, features), "weight": (outputs, features), "bias": (outputs,)}
     gradients = {name: x.new_empty(shapes[name]) for name in wanted}
     _run(
@@ -99,6 +103,7 @@ def linear_backward(x: Tensor, weight: Tensor, dy: Tensor, wanted: Collection[st
     return gradients
 
 
+@untraced
 def cross_entropy(
     x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float, wanted: Collection[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -116,8 +121,8 @@ def cross_entropy(
 
     rows, features = x.shape
     vocabulary = weight.shape[0]
-    x, weight, targets = _rows_together(x), weight.contiguous(), targets.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    x, weight, targets = rows_together(x), whole(weight), targets.contiguous()
+    bias = None if bias is None else whole(bias)
     shapes = {"x": (rows, features), "weight": (vocabulary, features), "bias": (vocabulary,)}
     gradients = {name: x.new_empty(shapes[name]) for name in wanted}
     losses = x.new_empty(rows)
@@ -162,10 +167,6 @@ def cross_entropy(
 def _run(name: str, x: Tensor, threads: int, given: Mapping[str, int]) -> None:
     entry = _kernels(x.element_size())[name]
     entry(threads, entry.numbers(given))
-
-
-def _rows_together(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _threads(operations: int) -> int:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from elman.backends.llvm import runtime
 from elman.backends.llvm.layout import backward_layout, forward_layout, stack_layout
+from elman.backends.llvm.memory import rows_together, whole
+from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 from elman.compiler.plan import plan
 
@@ -42,6 +44,7 @@ def kept_size(graph: Graph, batch: int, time: int, hidden: int, dtype: torch.dty
     return matrix * ((time + 1) * len(graph.states) + time * len(cell.kept))
 
 
+@untraced
 def forward(
     graph: Graph,
     parameters: Mapping[str, Tensor],
@@ -60,8 +63,8 @@ def forward(
     outputs = x.new_empty(batch, time, hidden)
     final = tuple([x.new_empty(batch, hidden) for _ in graph.states])
     kept, work = x.new_empty(layout.kept), x.new_empty(layout.work)
-    x, state = _rows_together(x), [_rows_together(s) for s in state]
-    weights = [(name, parameter.contiguous()) for name, parameter in parameters.items()]
+    x, state = rows_together(x), [rows_together(s) for s in state]
+    weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
     numbers, at = layout.begin(kept.data_ptr(), work.data_ptr()), layout.at
     layout.put_strided(numbers, "x", x.data_ptr(), x.stride(0), x.stride(1), reverse)
@@ -77,6 +80,7 @@ def forward(
     return Run(outputs, final, kept if keep else None)
 
 
+@untraced
 def stack(
     graph: Graph,
     parameters: Sequence[Mapping[str, Tensor]],
@@ -102,13 +106,13 @@ def stack(
     """
     batch, time, features = x.shape
     _, layers, _, hidden = state[0].shape
-    width, size, x = directions * hidden, x.element_size(), _rows_together(x)
+    width, size, x = directions * hidden, x.element_size(), rows_together(x)
     layouts = stack_layout(graph, size, batch, time, features, hidden, layers, directions, runtime.team())
     memory = x.new_empty(layouts.memory)
     start = memory.data_ptr()
     between = [start + offset * size for offset in layouts.between]
     outputs = x.new_empty(batch, time, width)
-    state = [s.contiguous() for s in state]
+    state = [whole(s) for s in state]
     final = tuple([torch.empty_like(s) for s in state])
     ends = [(old.data_ptr(), new.data_ptr()) for old, new in zip(state, final, strict=True)]
     flags = [_flags(valid, reset, direction == 1) for direction in range(directions)]
@@ -122,7 +126,7 @@ def stack(
             layout.put_strided(numbers, "x", *source, direction)
             target = (address + direction * hidden * size, time * width, width)
             layout.put_strided(numbers, "y", *target, direction)
-            held = [(name, tensor.contiguous()) for name, tensor in parameters[k].items()]
+            held = [(name, whole(tensor)) for name, tensor in parameters[k].items()]
             for name, tensor in held:
                 numbers[layout.at[name]] = tensor.data_ptr()
             for (old, new), at in zip(ends, layout.states, strict=True):
@@ -135,6 +139,7 @@ def stack(
     return outputs, final
 
 
+@untraced
 def backward(
     graph: Graph,
     parameters: Mapping[str, Tensor],
@@ -173,9 +178,9 @@ def backward(
     hidden = state[0].shape[1]
     needs = frozenset(wanted)
     layout = backward_layout(graph, x.element_size(), batch, time, features, hidden, needs, runtime.team())
-    x = _rows_together(x)
-    dy = x.new_zeros(hidden).expand(batch, time, hidden) if grad_outputs is None else _rows_together(grad_outputs)
-    weights = [(name, parameter.contiguous()) for name, parameter in parameters.items()]
+    x = rows_together(x)
+    dy = x.new_zeros(hidden).expand(batch, time, hidden) if grad_outputs is None else rows_together(grad_outputs)
+    weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
     work = x.new_empty(layout.work)
     numbers, at = layout.begin(kept.data_ptr(), work.data_ptr()), layout.at
@@ -192,7 +197,7 @@ def backward(
         # x that no gate reads has no influence
         gradients["x"] = x.new_empty(x.shape) if graph.input_blocks else x.new_zeros(x.shape)
         layout.put_strided(numbers, "dx", gradients["x"].data_ptr(), time * features, features, reverse)
-    late = [None if g is None else _rows_together(g) for g in grad_states]
+    late = [None if g is None else rows_together(g) for g in grad_states]
     for name, g in zip(graph.states, late, strict=True):
         if g is not None:
             numbers[at[f"wanted_{name}"]] = g.data_ptr()
@@ -204,11 +209,6 @@ def backward(
         numbers[at["flags"]] = flags.data_ptr()
     layout.entry(layout.threads, numbers)
     return gradients
-
-
-def _rows_together(tensor: Tensor) -> Tensor:
-    """Return a tensor whose last dimension lies number by number."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
 def _flags(valid: Tensor | None, reset: Tensor | None, reverse: bool) -> Tensor | None:

@@ -101,7 +101,7 @@ def shape(size: int) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Machine code in memory: the addresses of its functions; ``owner`` keeps it there."""
+    """Machine code in memory: the addresses of its functions; ``owner`` keeps it there, and what it calls."""
 
     addresses: Mapping[str, int]
     owner: Any
@@ -113,7 +113,7 @@ def load(
     size: int,
     write: Callable[[ir.Module, Shape], None],
     exports: Sequence[str],
-    imports: Mapping[str, int] | None = None,
+    imports: Library | None = None,
 ) -> Library:
     """Load machine code from the cache on disk, or write and compile it.
 
@@ -123,7 +123,7 @@ def load(
         size: bytes of a number.
         write: writes the code into a module.
         exports: functions to find in it.
-        imports: addresses of functions that it calls.
+        imports: the library whose functions it calls.
     """
     with _LOCK:
         here = host()
@@ -134,7 +134,7 @@ def load(
         if code is None:
             code = _compile(here, name, size, write)
             _write(path, code)
-        return _link(path.stem, code, exports, imports or {})
+        return _link(path.stem, code, exports, imports)
 
 
 def cache_folder() -> Path:
@@ -232,16 +232,16 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(_target(here))
 
 
-def _link(name: str, code: bytes, exports: Sequence[str], imports: Mapping[str, int]) -> Library:
+def _link(name: str, code: bytes, exports: Sequence[str], imports: Library | None) -> Library:
     import llvmlite.binding as llvm
 
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for export in exports:
         builder.export_symbol(export)
-    for symbol, address in imports.items():
+    for symbol, address in imports.addresses.items() if imports else ():
         builder.import_symbol(symbol, address)
     tracker = builder.link(_linker(), f"{name}-{next(_numbers)}")
-    return Library({export: tracker[export] for export in exports}, tracker)
+    return Library({export: tracker[export] for export in exports}, (tracker, imports))
 
 
 # threads
@@ -301,6 +301,7 @@ def _after_fork() -> None:
     global _forked, _LOCK, _TEAM
     _forked = True
     _LOCK, _TEAM = threading.RLock(), threading.Lock()  # whoever held them is not here
+    torch.set_num_threads(1)  # torch's own operations would wait for its pool for ever
 
 
 if hasattr(os, "register_at_fork"):

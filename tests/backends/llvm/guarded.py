@@ -1,0 +1,130 @@
+"""Run compiled code on memory between pages that nobody may touch: what reads or writes beyond it crashes.
+
+``python -m backends.llvm.guarded end`` puts every array right before such a page, ``start`` right behind one;
+``beyond``, as a second word, crashes to show that it does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from backends.llvm import tiles
+from backends.llvm.compared import everything, forward, make
+from elman.backends.llvm import products
+from elman.cells import LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell
+from handwritten import ComputedOperandsCell
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+_empty = torch.empty
+_regions: list[tuple[int, int]] = []
+_at_end = True
+
+
+def guarded(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return memory that is not a number, between two pages that cannot be read."""
+    count = torch.Size(shape).numel()
+    if not count:
+        return _empty(shape, dtype=dtype)
+    page, size = mmap.PAGESIZE, count * dtype.itemsize
+    inside = -(-size // page) * page
+    address = _libc.mmap(None, inside + 2 * page, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    assert address not in (None, ctypes.c_void_p(-1).value), ctypes.get_errno()
+    assert _libc.mprotect(address + page, inside, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+    _regions.append((address, inside + 2 * page))
+    start = address + page + (inside - size if _at_end else 0)
+    value = torch.frombuffer((ctypes.c_char * size).from_address(start), dtype=dtype)
+    return value.fill_(torch.nan).view(shape) if dtype.is_floating_point else value.view(shape)
+
+
+def moved(value: Tensor) -> Tensor:
+    """Return a copy in guarded memory."""
+    return guarded(*value.shape, dtype=value.dtype).copy_(value)
+
+
+def release() -> None:
+    while _regions:
+        _libc.munmap(*_regions.pop())
+
+
+def _new_empty(self: Tensor, *shape: Any) -> Tensor:
+    sizes = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return guarded(*sizes, dtype=self.dtype)
+
+
+def _empty_like(like: Tensor) -> Tensor:
+    return guarded(*like.shape, dtype=like.dtype)
+
+
+def _to(self: Tensor, dtype: torch.dtype) -> Tensor:
+    return guarded(*self.shape, dtype=dtype).copy_(self)
+
+
+@contextmanager
+def everything_guarded() -> Iterator[None]:
+    """Put all that is allocated for a run between such pages."""
+    with (
+        mock.patch.object(Tensor, "new_empty", _new_empty),
+        mock.patch.object(Tensor, "to", _to),
+        mock.patch.object(torch, "empty_like", _empty_like),
+    ):
+        yield
+    release()
+
+
+def run_cells() -> None:
+    sizes = [(1, 1, 1, 1), (1, 3, 5, 17), (2, 3, 7, 16), (7, 5, 20, 17), (33, 2, 17, 33), (3, 2, 49, 70)]
+    cells = (LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell, ComputedOperandsCell)
+    for kind, shape, dtype in itertools.product(cells, sizes, (torch.float32, torch.float64)):
+        case = make(kind, *shape, masks="lengths resets")
+        with everything_guarded():
+            everything(case, dtype)
+            forward(case, dtype, keep=False)
+
+
+def run_products() -> None:
+    names = ("x", "weight", "bias")
+    sizes = [(1, 1, 1), (7, 5, 3), (6, 16, 64), (13, 17, 65), (130, 33, 500), (129, 9, 481)]
+    for (rows, features, words), dtype in itertools.product(sizes, (torch.float32, torch.float64)):
+        shapes = ((rows, features), (words, features), (words,), (rows, words))
+        with everything_guarded():
+            x, weight, bias, dy = (torch.randn(shape).to(dtype) for shape in shapes)
+            targets = moved(torch.randint(0, words, (rows,)))
+            products.linear(x, weight, bias)
+            products.linear_backward(x, weight, dy, names)
+            products.cross_entropy(x, weight, bias, targets, 1.0, names)
+
+
+def run_tiles() -> None:
+    for size, dtype in ((4, torch.float32), (8, torch.float64)):
+        for check in (tiles.check_rows, tiles.check_columns, tiles.check_dots):
+            for case in tiles.CASES[check](size):
+                check(dtype, *case, moved)
+                release()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    _at_end = sys.argv[1] != "start"
+    if "beyond" in sys.argv:
+        array = guarded(16)
+        print(ctypes.c_float.from_address(array.data_ptr() + (64 if _at_end else -4)).value)
+    run_tiles()
+    run_cells()
+    run_products()
+    print("all inside")
