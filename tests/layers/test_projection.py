@@ -77,3 +77,12 @@ def test_padding_and_compiled(monkeypatch):
     found, _ = layer(x, lengths=lengths)
     monkeypatch.setattr("elman.layers.recurrent.folds", lambda *_: False)
     assert_close(found, layer(x, lengths=lengths)[0])
+
+
+def test_autocast_runs_unfolded():
+    layer = elman.LSTM(3, 5, input_projection=7)
+    x = torch.randn(8, 9, 3)
+    expected = layer(x)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(x)[0]
+    assert_close(found.float(), expected, rtol=0.05, atol=0.05)

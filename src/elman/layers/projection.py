@@ -20,6 +20,8 @@ def folds(graph: Graph, parameters: Mapping[str, Tensor], projection: nn.Linear,
     """
     if not set(graph.input_blocks) <= set(graph.biases) or not graph.input_blocks:
         return False
+    if torch.is_autocast_enabled(projection.weight.device.type):  # which casts products, but not sums with a bias
+        return False
     outputs, between = parameters["weight_x"].shape
     features = projection.in_features
     saved = between * (features + outputs) - outputs * features  # a row

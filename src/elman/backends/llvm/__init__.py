@@ -15,5 +15,6 @@
 ``recurrence.py``     cells over time, for others to call
 ``products.py``       linear layers, for others to call
 ``peak.py``           what the processor can do at most
+``expectation.py``    how near to that a run should come
 ===================  =================================================================================
 """

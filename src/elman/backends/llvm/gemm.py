@@ -23,12 +23,23 @@ from llvmlite import ir
 from elman.backends.llvm import runtime
 from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Shape, Vector
 
-__all__ = ["COLUMNS_TILE", "DOTS_TILE", "ROWS_TILE", "call_tile", "tile_height", "tile_width", "tiles", "write_tiles"]
+__all__ = [
+    "COLUMNS_TILE",
+    "DOTS_TILE",
+    "ROWS_TILE",
+    "TRANSPOSE",
+    "call_tile",
+    "tile_height",
+    "tile_width",
+    "tiles",
+    "write_tiles",
+]
 
 #: Names of the functions, and below what they are called with.
 ROWS_TILE: Final = "rows_tile"
 COLUMNS_TILE: Final = "columns_tile"
 DOTS_TILE: Final = "dots_tile"
+TRANSPOSE: Final = "transpose"
 
 #: m × n vectors; the inner dimension is ``blocks`` times as many as a vector has lanes, and ``rest``. Offsets count
 #: numbers: from a row of A to the next, from a block of A to the next, from a row of B, of C to the next. Of the last
@@ -79,7 +90,23 @@ _DOTS_ARGUMENTS: Final = {
     "c": "pointer",
 }
 
-_ARGUMENTS: Final = {ROWS_TILE: _ROWS_ARGUMENTS, COLUMNS_TILE: _COLUMNS_ARGUMENTS, DOTS_TILE: _DOTS_ARGUMENTS}
+#: A square of numbers, its rows ``row`` apart, to one with rows ``to_row`` apart. Of the square only some rows and
+#: columns are there: missing rows count as zeros, missing columns are not written.
+_TRANSPOSE_ARGUMENTS: Final = {
+    "source": "pointer",
+    "row": "int",
+    "rows": "int",
+    "columns": "int",
+    "to": "pointer",
+    "to_row": "int",
+}
+
+_ARGUMENTS: Final = {
+    ROWS_TILE: _ROWS_ARGUMENTS,
+    COLUMNS_TILE: _COLUMNS_ARGUMENTS,
+    DOTS_TILE: _DOTS_ARGUMENTS,
+    TRANSPOSE: _TRANSPOSE_ARGUMENTS,
+}
 
 
 def tile_height(shape: Shape) -> int:
@@ -95,6 +122,7 @@ def tile_width(shape: Shape) -> int:
 def write_tiles(module: ir.Module, shape: Shape) -> None:
     """Write the functions into a module."""
     _dots_tile(module, shape)
+    _transpose(module, shape)
     rows = {
         (m, n): _rows_tile(module, shape, m, n) for m in range(1, shape.rows + 1) for n in range(1, shape.columns + 1)
     }
@@ -219,6 +247,36 @@ def _dots_tile(module: ir.Module, shape: Shape) -> ir.Function:
     return code.finish()
 
 
+def _transpose(module: ir.Module, shape: Shape) -> ir.Function:
+    """Write the transposition of a square, exchanging halves of vectors, quarters, and so on."""
+    code = Code(module, shape, TRANSPOSE, _TRANSPOSE_ARGUMENTS, public=True)
+    arguments, lanes = code.arguments, shape.lanes
+    mask = code.mask(arguments["columns"])
+    vectors = [
+        (arguments["source"] + arguments["row"] * k).load(code.only_if(arguments["rows"] > k, mask))
+        for k in range(lanes)
+    ]
+    width = 1
+    while width < lanes:
+        for k in range(lanes):
+            if not k & width:
+                a, b = vectors[k], vectors[k + width]
+                lower = [lanes + j - width if j & width else j for j in range(lanes)]
+                upper = [lanes + j if j & width else j + width for j in range(lanes)]
+                vectors[k], vectors[k + width] = _picked(code, a, b, lower), _picked(code, a, b, upper)
+        width *= 2
+    for k, vector in enumerate(vectors):
+        with code.when(arguments["columns"] > k):
+            (arguments["to"] + arguments["to_row"] * k).store(vector)
+    return code.finish()
+
+
+def _picked(code: Code, a: Vector, b: Vector, lanes: list[int]) -> Vector:
+    """Return lanes of two vectors; those of the second are counted behind those of the first."""
+    places = ir.Constant(ir.VectorType(ir.IntType(32), code.lanes), lanes)
+    return Vector(code, code.builder.shuffle_vector(a.value, b.value, places))
+
+
 def _sums_of_lanes(code: Code, vectors: list[Vector]) -> Vector:
     """Add up the lanes of as many vectors as there are lanes: those of vector k go to lane k."""
     width = code.lanes
@@ -233,9 +291,7 @@ def _halves(code: Code, a: Vector, b: Vector, width: int) -> Vector:
     lanes = range(2 * code.lanes)
     lower = [k for k in lanes if k // width % 2 == 0]
     upper = [k for k in lanes if k // width % 2 == 1]
-    kind = ir.VectorType(ir.IntType(32), code.lanes)
-    parts = [code.builder.shuffle_vector(a.value, b.value, ir.Constant(kind, half)) for half in (lower, upper)]
-    return Vector(code, parts[0]) + Vector(code, parts[1])
+    return _picked(code, a, b, lower) + _picked(code, a, b, upper)
 
 
 @functools.cache

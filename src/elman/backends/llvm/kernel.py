@@ -16,7 +16,7 @@ from typing import Any, Final
 from llvmlite import ir
 
 from elman.backends.llvm.functions import POINTWISE, power
-from elman.backends.llvm.gemm import ROWS_TILE, call_tile
+from elman.backends.llvm.gemm import ROWS_TILE, TRANSPOSE, call_tile
 from elman.backends.llvm.team import TeamKernel
 from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 from elman.compiler.graph import Node
@@ -203,20 +203,17 @@ class Kernel(TeamKernel):
                         column = place + (vectors * position + each.index) * lanes
                         width = vectors * (panels.gates * lanes)
                     unit = (first + each.index) * lanes
-                    self._transpose(source + (hidden * block + unit) * inner, inner, hidden - unit, column, width)
-
-    def _transpose(self, source: Pointer, inner: Integer, units: Integer, to: Pointer, width: Integer | int) -> None:
-        """Copy rows of numbers to columns; those that are no units become zeros."""
-        block = 16
-        with self.loop(0, inner, block) as outer, self.loop(0, self.lanes) as lane:
-            last = (outer.index + block).minimum(inner)
-            inside = lane.index < units
-            with self.builder.if_else(inside) as (then, otherwise):
-                with then, self.loop(outer.index, last) as k:
-                    number = (source + (lane.index * inner + k.index)).load_number()
-                    (to + (k.index * width + lane.index)).store_number(number)
-                with otherwise, self.loop(outer.index, last) as k:
-                    (to + (k.index * width + lane.index)).store_number(ir.Constant(self.real, 0.0))
+                    with self.loop(0, inner, lanes) as part:
+                        call_tile(
+                            self,
+                            TRANSPOSE,
+                            source=source + ((hidden * block + unit) * inner + part.index),
+                            row=inner,
+                            rows=hidden - unit,
+                            columns=inner - part.index,
+                            to=column + part.index * width,
+                            to_row=width,
+                        )
 
     def pack_lines(self, source: Pointer, count: int, to: Pointer) -> None:
         """Write the copy of ``(count, hidden)`` to whole vectors; lanes beyond the units become zeros."""

@@ -7,7 +7,7 @@ from typing import Final
 from llvmlite import ir
 
 from elman.backends.llvm.dense import DenseKernel
-from elman.backends.llvm.gemm import COLUMNS_TILE, ROWS_TILE, call_tile, tile_height, tile_width
+from elman.backends.llvm.gemm import COLUMNS_TILE, ROWS_TILE, TRANSPOSE, call_tile, tile_height, tile_width
 from elman.backends.llvm.vectors import Integer, Pointer, Shape
 
 __all__ = ["LINEAR", "LINEAR_BACKWARD", "LINEAR_BACKWARD_FIELDS", "LINEAR_FIELDS", "write_linear"]
@@ -78,15 +78,18 @@ class _Linear(DenseKernel):
 
     def _transpose(self, first: Integer, count: Integer, to: Pointer) -> None:
         """Copy rows of the weights to columns; those beyond the last are zeros."""
-        features, outputs = self["features"], self["outputs"]
-        with self.loop(0, count) as row:
-            inside = first + row.index < outputs
-            source = self.pointer("weight") + (first + row.index) * features
-            with self.builder.if_else(inside) as (then, otherwise):
-                with then, self.loop(0, features) as k:
-                    (to + (k.index * count + row.index)).store_number((source + k.index).load_number())
-                with otherwise, self.loop(0, features) as k:
-                    (to + (k.index * count + row.index)).store_number(ir.Constant(self.real, 0.0))
+        features, outputs, lanes = self["features"], self["outputs"], self.lanes
+        with self.loop(0, count, lanes) as row, self.loop(0, features, lanes) as column:
+            call_tile(
+                self,
+                TRANSPOSE,
+                source=self.pointer("weight") + ((first + row.index) * features + column.index),
+                row=features,
+                rows=outputs - first - row.index,
+                columns=features - column.index,
+                to=to + (column.index * count + row.index),
+                to_row=count,
+            )
 
 
 class _LinearBackward(DenseKernel):
