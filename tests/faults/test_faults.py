@@ -1,6 +1,6 @@
 """The guard of the guards: each of these faults must turn the suite red, and the sources as they are must not.
 
-A new fault is a row in ``core.py`` or ``programs.py``.
+A new fault is a row in ``core.py``, ``kernels.py`` or ``programs.py``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from faults import core, programs
+from faults import core, kernels, programs
 from faults.seeding import Fault, copy_to, run_tests, seed
 
 pytestmark = pytest.mark.faults
 
-ROWS = (*core.FAULTS, *programs.FAULTS)
+ROWS = (*core.FAULTS, *kernels.FAULTS, *programs.FAULTS)
 FAULTS = {fault.name: fault for fault in ROWS}
 FILES = sorted({word for fault in FAULTS.values() for word in shlex.split(fault.tests) if word.endswith(".py")})
 SOUND = "none"

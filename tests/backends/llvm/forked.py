@@ -20,7 +20,7 @@ def in_child(work: Callable[[], bool]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        signal.alarm(30)
+        signal.alarm(20)
         good = False
         try:
             good = work()

@@ -111,8 +111,8 @@ def run_products() -> None:
 
 def run_tiles() -> None:
     for size, dtype in ((4, torch.float32), (8, torch.float64)):
-        for check in (tiles.check_rows, tiles.check_columns, tiles.check_dots):
-            for case in tiles.CASES[check](size):
+        for check, cases in tiles.CASES.items():
+            for case in cases(size):
                 check(dtype, *case, moved)
                 release()
 

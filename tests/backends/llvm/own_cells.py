@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from elman.cells import Affine, Cell, Diagonal
-from elman.cells.words import maximum, sigmoid, tanh, where
+from elman.cells.words import log, maximum, sigmoid, tanh, where
 
-__all__ = ["OWN_CELLS", "random_cell"]
+__all__ = ["OWN_CELLS", "PositiveStateCell", "random_cell"]
 
 
 class SharedSumCell(Cell):
@@ -57,6 +57,16 @@ class AlikeNamesCell(Cell):
     def step(self, x, h, row_h, row_x):
         h = tanh(self.a(x, h, row_h))
         return h, 0.5 * row_h + row_x * h, tanh(h + row_x)
+
+
+class PositiveStateCell(Cell):
+    """A state that must not be zero, as it is where a vector has more lanes than there are units, or after a reset."""
+
+    states = ("h", "c")
+    a, b = Affine(), Affine()
+
+    def step(self, x, h, c):
+        return tanh(self.b(x, h)) / c + 0.1 * log(c), 0.5 * c + sigmoid(self.a(x, h))
 
 
 class UnfoldedCell(Cell):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elman.backends.llvm import gemm, runtime
 
-__all__ = ["CASES", "check_columns", "check_dots", "check_rows"]
+__all__ = ["CASES", "check_columns", "check_dots", "check_rows", "check_transpose"]
 
 Place = Callable[[Tensor], Tensor]  # puts an array where a test wants it
 
@@ -152,6 +152,29 @@ def check_dots(dtype: torch.dtype, inner: int, outputs: int, lines: bool, place:
     return c
 
 
+def check_transpose(dtype: torch.dtype, rows: int, columns: int, place: Place) -> Tensor:
+    lanes, gap = runtime.shape(dtype.itemsize).lanes, 3
+    there, across = min(rows, lanes), min(columns, lanes)
+    a = random(dtype, there, columns + gap)
+    given = a.flatten()[: (there - 1) * (columns + gap) + columns]
+    to = place(torch.full(((across - 1) * (lanes + gap) + lanes,), torch.nan, dtype=dtype))
+    call(
+        gemm.TRANSPOSE,
+        dtype.itemsize,
+        source=place(given),
+        row=columns + gap,
+        rows=rows,
+        columns=columns,
+        to=to,
+        to_row=lanes + gap,
+    )
+    expected = torch.full((across, lanes + gap), torch.nan, dtype=dtype)
+    expected[:, :lanes] = 0
+    expected[:, :there] = a[:, :across].t()
+    torch.testing.assert_close(to, expected.flatten()[: len(to)], rtol=0, atol=0, equal_nan=True)
+    return to
+
+
 def _rows_cases(size: int) -> Iterator[tuple[int, int, int, int, bool, bool]]:
     shape = runtime.shape(size)
     tails = (1, shape.lanes - 1, shape.lanes)
@@ -174,5 +197,15 @@ def _dots_cases(size: int) -> Iterator[tuple[int, int, bool]]:
     yield from itertools.product(inner_sizes(lanes), range(1, lanes + 1), (False, True))
 
 
+def _transpose_cases(size: int) -> Iterator[tuple[int, int]]:
+    lanes = runtime.shape(size).lanes
+    yield from itertools.product((1, lanes - 1, lanes, 3 * lanes), repeat=2)
+
+
 #: Every tile and inner sizes around those of a vector, by the function that checks it and the size of a number.
-CASES = {check_rows: _rows_cases, check_columns: _columns_cases, check_dots: _dots_cases}
+CASES = {
+    check_rows: _rows_cases,
+    check_columns: _columns_cases,
+    check_dots: _dots_cases,
+    check_transpose: _transpose_cases,
+}

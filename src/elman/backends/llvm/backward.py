@@ -37,10 +37,10 @@ def backward_fields(plan: Plan) -> tuple[str, ...]:
         *(f"wanted_{s}" for s in states),
         *(f"row_wanted_{s}" for s in states),
         *(f"initial_{s}" for s in states),
-        *("history", "kept", "kept_step"),
+        *("history", "work", "kept_step"),
         *("dx", "dx_row", "dx_step", "dweight_x", "dweight_h", "dbias", "ddiagonal"),
         *("chunk", "chunk_rows", "input_vectors"),
-        *("diagonals", "gradients", "delta", "x_lines", "operands", "crossing", "packed_x"),
+        *("kept", "diagonals", "gradients", "delta", "x_lines", "operands", "crossing", "packed_x"),
         *(f"packed_{p}_{k}" for p, phase in enumerate(plan.backward) for k in range(len(phase.products))),
     )
 

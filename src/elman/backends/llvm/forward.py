@@ -29,15 +29,13 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
     states = plan.graph.states
     return (
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
-        *("row_parts", "direct"),
-        *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags"),
+        *("row_parts", "direct", "history_mask", "kept_step"),
+        # what a call fills in, in this order
+        *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags", "history", "work"),
         *("weight_x", "weight_h", "bias", "diagonal"),
-        *(f"initial_{s}" for s in states),
-        *(f"row_initial_{s}" for s in states),
-        *(f"final_{s}" for s in states),
-        *(f"row_final_{s}" for s in states),
-        *("history", "history_mask", "kept", "kept_step"),
-        *("biases", "diagonals", "operands", "crossing"),
+        *(f"{what}_{s}" for s in states for what in ("initial", "row_initial", "final", "row_final")),
+        # places in memory
+        *("kept", "biases", "diagonals", "operands", "crossing"),
         *(f"packed_{p}_{k}" for p, phase in enumerate(plan.forward) for k in range(len(phase.products))),
     )
 

@@ -74,10 +74,14 @@ class Tile:
 
 
 class Kernel(TeamKernel):
-    """Writes a kernel of a cell."""
+    """Writes a kernel of a cell.
+
+    The last of its ``fields`` are places: ``kept`` counts bytes from ``history``, all behind it from ``work``.
+    """
 
     def __init__(self, module: ir.Module, shape: Shape, plan: Plan, name: str, fields: Sequence[str]) -> None:
-        super().__init__(module, shape, name, fields)
+        work = fields[fields.index("kept") + 1 :]
+        super().__init__(module, shape, name, fields, {"kept": "history", **dict.fromkeys(work, "work")})
         self.plan = plan
         # A team can be smaller than asked for; then its threads share the units of all rows.
         asked, parts = self["threads"], self["row_parts"]

@@ -24,16 +24,7 @@ _CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands 
 _DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
 _NEAR = 2**20  #: bytes of weights that stay in a core's own cache
 _ROWS_NEAR, _ROWS_FAR = 8, 24  #: rows a thread from which rows are shared instead of units, by where the weights are
-_SMALL = 1e6  #: floating-point operations below which a second thread is not worth its start
-
-
-class _StatePlaces(NamedTuple):
-    """Where the addresses of a state before and after a run stand among the numbers of a kernel."""
-
-    initial: int
-    row_initial: int
-    final: int
-    row_final: int
+_SMALL = 4e5  #: floating-point operations below which a second thread is not worth its start
 
 
 @dataclass(frozen=True)
@@ -46,12 +37,9 @@ class Layout:
         threads: how many it runs on.
         steps: of the run.
         size: bytes of a number.
-        numbers: its numbers, where they are known; addresses in the working memory as offsets in bytes.
-        places: positions of those.
-        states: positions of what concerns each state, in a forward kernel.
+        numbers: its numbers, where they are known.
         work: numbers of the working memory.
         kept: numbers that are kept for the way back: the states, and behind them the values of the steps.
-        history: bytes of the states in it.
     """
 
     entry: runtime.Entry
@@ -60,27 +48,25 @@ class Layout:
     steps: int
     size: int
     numbers: array[int]
-    places: tuple[int, ...]
-    states: tuple[_StatePlaces, ...]
     work: int
     kept: int
-    history: int
 
-    def begin(self, kept: int, work: int) -> array[int]:
-        """Return the numbers of a call, but for the addresses of tensors; those of its memory are given."""
-        numbers, at = array("q", self.numbers), self.at
-        for place in self.places:
-            numbers[place] += work
-        numbers[at["history"]] = kept
-        numbers[at["kept"]] = kept + self.history
-        return numbers
+    def run(self, values: Sequence[int]) -> None:
+        """Run with the values of the numbers that begin with the address of x, in their order."""
+        numbers, first = array("q", self.numbers), self.at["x"]
+        numbers[first : first + len(values)] = array("q", values)
+        self.entry(self.threads, numbers)
 
-    def put_strided(self, numbers: array[int], name: str, start: int, row: int, step: int, reverse: int) -> None:
-        """Put the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
-        place = self.at[name]  # the strides follow
-        if reverse:
-            start, step = start + (self.steps - 1) * step * self.size, -step
-        numbers[place], numbers[place + 1], numbers[place + 2] = start, row, step
+    def run_named(self, values: Mapping[str, int]) -> None:
+        """Run with the values of some numbers, by name."""
+        numbers = array("q", self.numbers)
+        for name, value in values.items():
+            numbers[self.at[name]] = value
+        self.entry(self.threads, numbers)
+
+    def strided(self, start: int, row: int, step: int, reverse: int) -> tuple[int, int, int]:
+        """Return the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
+        return (start + (self.steps - 1) * step * self.size, row, -step) if reverse else (start, row, step)
 
 
 class StackLayout(NamedTuple):
@@ -249,24 +235,8 @@ class _Sizes:
         }
         ends = list(itertools.accumulate(parts.values(), initial=0))
         numbers.update({name: end * self.size for name, end in zip(parts, ends[:-1], strict=True)})
-        at = entry.at
-        return Layout(
-            entry=entry,
-            at=at,
-            threads=threads,
-            steps=self.time,
-            size=self.size,
-            numbers=entry.numbers(numbers),
-            places=tuple(at[name] for name in parts),
-            states=tuple(
-                _StatePlaces(*(at[f"{what}_{name}"] for what in _StatePlaces._fields))
-                for name in self.graph.states
-                if f"final_{name}" in at
-            ),
-            work=ends[-1],
-            kept=kept,
-            history=history * self.size,
-        )
+        numbers["kept"] = history * self.size
+        return Layout(entry, entry.at, threads, self.time, self.size, entry.numbers(numbers), ends[-1], kept)
 
     def share(self, team: int) -> tuple[int, int]:
         """Return the number of threads, and into how many parts rows are cut: in each, threads share the units."""

@@ -6,6 +6,7 @@ citizen of PyTorch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -66,17 +67,16 @@ def forward(
     x, state = rows_together(x), [rows_together(s) for s in state]
     weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
-    numbers, at = layout.begin(kept.data_ptr(), work.data_ptr()), layout.at
-    layout.put_strided(numbers, "x", x.data_ptr(), x.stride(0), x.stride(1), reverse)
-    layout.put_strided(numbers, "y", outputs.data_ptr(), time * hidden, hidden, reverse)
-    for name, tensor in weights:
-        numbers[at[name]] = tensor.data_ptr()
-    for places, old, new in zip(layout.states, state, final, strict=True):
-        numbers[places.initial], numbers[places.row_initial] = old.data_ptr(), old.stride(0)
-        numbers[places.final], numbers[places.row_final] = new.data_ptr(), hidden
-    if flags is not None:
-        numbers[at["flags"]] = flags.data_ptr()
-    layout.entry(layout.threads, numbers)
+    ends = [(old.data_ptr(), old.stride(0), new.data_ptr(), hidden) for old, new in zip(state, final, strict=True)]
+    layout.run(
+        [
+            *layout.strided(x.data_ptr(), x.stride(0), x.stride(1), reverse),
+            *layout.strided(outputs.data_ptr(), time * hidden, hidden, reverse),
+            *(0 if flags is None else flags.data_ptr(), kept.data_ptr(), work.data_ptr()),
+            *_addresses(weights),
+            *itertools.chain.from_iterable(ends),
+        ]
+    )
     return Run(outputs, final, kept if keep else None)
 
 
@@ -106,36 +106,32 @@ def stack(
     """
     batch, time, features = x.shape
     _, layers, _, hidden = state[0].shape
-    width, size, x = directions * hidden, x.element_size(), rows_together(x)
-    layouts = stack_layout(graph, size, batch, time, features, hidden, layers, directions, runtime.team())
-    memory = x.new_empty(layouts.memory)
-    start = memory.data_ptr()
-    between = [start + offset * size for offset in layouts.between]
-    outputs = x.new_empty(batch, time, width)
+    width, x = directions * hidden, rows_together(x)
+    layouts = stack_layout(graph, x.element_size(), batch, time, features, hidden, layers, directions, runtime.team())
+    memory, outputs = x.new_empty(layouts.memory), x.new_empty(batch, time, width)
+    start, size, row = memory.data_ptr(), x.element_size(), layers * width
     state = [whole(s) for s in state]
     final = tuple([torch.empty_like(s) for s in state])
     ends = [(old.data_ptr(), new.data_ptr()) for old, new in zip(state, final, strict=True)]
     flags = [_flags(valid, reset, direction == 1) for direction in range(directions)]
+    marks = [0 if each is None else each.data_ptr() for each in flags]
     source = (x.data_ptr(), x.stride(0), x.stride(1))
-    for layer in range(layers):
-        address = outputs.data_ptr() if layer == layers - 1 else between[layer % 2]
-        for direction in range(directions):
-            k = layer * directions + direction
-            layout, offset = layouts.layers[min(layer, 1)], k * hidden * size
-            numbers = layout.begin(start, start + layout.kept * size)
-            layout.put_strided(numbers, "x", *source, direction)
-            target = (address + direction * hidden * size, time * width, width)
-            layout.put_strided(numbers, "y", *target, direction)
-            held = [(name, whole(tensor)) for name, tensor in parameters[k].items()]
-            for name, tensor in held:
-                numbers[layout.at[name]] = tensor.data_ptr()
-            for (old, new), at in zip(ends, layout.states, strict=True):
-                numbers[at.initial], numbers[at.final] = old + offset, new + offset
-                numbers[at.row_initial] = numbers[at.row_final] = layers * width
-            if (marks := flags[direction]) is not None:
-                numbers[layout.at["flags"]] = marks.data_ptr()
-            layout.entry(layout.threads, numbers)
-        source = (address, time * width, width)
+    for k, own in enumerate(parameters):
+        layer, direction = divmod(k, directions)
+        layout, offset = layouts.layers[layer > 0], k * hidden * size
+        target = outputs.data_ptr() if layer == layers - 1 else start + layouts.between[layer % 2] * size
+        weights = [(name, whole(tensor)) for name, tensor in own.items()]
+        values = [
+            *layout.strided(*source, direction),
+            *layout.strided(target + direction * hidden * size, time * width, width, direction),
+            *(marks[direction], start, start + layout.kept * size),
+            *_addresses(weights),
+        ]
+        for old, new in ends:
+            values += (old + offset, row, new + offset, row)
+        layout.run(values)
+        if direction == directions - 1:
+            source = (target, time * width, width)
     return outputs, final
 
 
@@ -183,32 +179,48 @@ def backward(
     weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
     work = x.new_empty(layout.work)
-    numbers, at = layout.begin(kept.data_ptr(), work.data_ptr()), layout.at
-    layout.put_strided(numbers, "x", x.data_ptr(), x.stride(0), x.stride(1), reverse)
-    layout.put_strided(numbers, "dy", dy.data_ptr(), dy.stride(0), dy.stride(1), reverse)
+    numbers: dict[str, int] = {"history": kept.data_ptr(), "work": work.data_ptr()}
+
+    def put(name: str, start: int, row: int, step: int) -> None:
+        places = (name, f"{name}_row", f"{name}_step")
+        numbers.update(zip(places, layout.strided(start, row, step, reverse), strict=True))
+
+    put("x", x.data_ptr(), x.stride(0), x.stride(1))
+    put("dy", dy.data_ptr(), dy.stride(0), dy.stride(1))
     gradients: dict[str, Tensor] = {}
     for name, tensor in weights:
         if name != "bias":  # its value plays no part
-            numbers[at[name]] = tensor.data_ptr()
+            numbers[name] = tensor.data_ptr()
         if name in needs:
             gradients[name] = torch.empty_like(tensor)
-            numbers[at[f"d{name}"]] = gradients[name].data_ptr()
+            numbers[f"d{name}"] = gradients[name].data_ptr()
     if "x" in needs:
         # x that no gate reads has no influence
         gradients["x"] = x.new_empty(x.shape) if graph.input_blocks else x.new_zeros(x.shape)
-        layout.put_strided(numbers, "dx", gradients["x"].data_ptr(), time * features, features, reverse)
+        put("dx", gradients["x"].data_ptr(), time * features, features)
     late = [None if g is None else rows_together(g) for g in grad_states]
     for name, g in zip(graph.states, late, strict=True):
         if g is not None:
-            numbers[at[f"wanted_{name}"]] = g.data_ptr()
-            numbers[at[f"row_wanted_{name}"]] = g.stride(0)
+            numbers[f"wanted_{name}"] = g.data_ptr()
+            numbers[f"row_wanted_{name}"] = g.stride(0)
         if (key := f"state:{name}") in needs:
             gradients[key] = x.new_empty(batch, hidden)
-            numbers[at[f"initial_{name}"]] = gradients[key].data_ptr()
+            numbers[f"initial_{name}"] = gradients[key].data_ptr()
     if flags is not None:
-        numbers[at["flags"]] = flags.data_ptr()
-    layout.entry(layout.threads, numbers)
+        numbers["flags"] = flags.data_ptr()
+    layout.run_named(numbers)
     return gradients
+
+
+_PLACES = {"weight_x": 0, "weight_h": 1, "bias": 2, "diagonal": 3}
+
+
+def _addresses(weights: Sequence[tuple[str, Tensor]]) -> list[int]:
+    """Return the addresses of the packed parameters, 0 for those that a cell has not."""
+    addresses = [0, 0, 0, 0]
+    for name, tensor in weights:
+        addresses[_PLACES[name]] = tensor.data_ptr()
+    return addresses
 
 
 def _flags(valid: Tensor | None, reset: Tensor | None, reverse: bool) -> Tensor | None:

@@ -78,12 +78,14 @@ def host() -> Host | str:
 def refusal(*tensors: Tensor) -> str | None:
     """Say why compiled code cannot work on these tensors; None where it can."""
     first = tensors[0]
-    if first.device.type != "cpu":
+    dtype = first.dtype
+    if not first.is_cpu:
         return f"x is on {first.device}; the compiled code is for the CPU"
-    if first.dtype not in (torch.float32, torch.float64):
-        return f"x is {first.dtype}; the compiled code is for float32 and float64"
-    if any(tensor.dtype != first.dtype or tensor.device != first.device for tensor in tensors):
-        return "x, states and weights differ in type or device"
+    if dtype is not torch.float32 and dtype is not torch.float64:
+        return f"x is {dtype}; the compiled code is for float32 and float64"
+    for tensor in tensors:
+        if tensor.dtype is not dtype or not tensor.is_cpu:
+            return "x, states and weights differ in type or device"
     here = host()
     return here if isinstance(here, str) else None
 

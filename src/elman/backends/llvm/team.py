@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,11 +22,17 @@ _PATIENCE: Final = 2000  #: rounds that a thread waits at a barrier before it le
 
 
 class TeamKernel(Code):
-    """Writes a function of a block of numbers (named by ``fields``), the thread and the number of threads."""
+    """Writes a function of a block of numbers (named by ``fields``), the thread and the number of threads.
 
-    def __init__(self, module: ir.Module, shape: Shape, name: str, fields: Sequence[str]) -> None:
+    Some numbers are places: they count bytes from an address among the others, as ``bases`` says, place by place.
+    """
+
+    def __init__(
+        self, module: ir.Module, shape: Shape, name: str, fields: Sequence[str], bases: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(module, shape, name, _ARGUMENTS, public=True)
         self.fields = (*TEAM_FIELDS, *fields)
+        self._bases = bases or {}
         self._name = name
         self._loaded: dict[str, ir.Value] = {}
         self._barriers = self._slot(INT)
@@ -43,9 +49,11 @@ class TeamKernel(Code):
     def pointer(self, field: str) -> Pointer:
         """Read an address of the block."""
         if f"*{field}" not in self._loaded:
-            value = self._load(field)
+            value, base = self._load(field), self._bases.get(field)
+            start = None if base is None else self._load(base)
             with self.builder.goto_entry_block():
-                self._loaded[f"*{field}"] = self.builder.inttoptr(value, POINTER)
+                address = value if start is None else self.builder.add(start, value)
+                self._loaded[f"*{field}"] = self.builder.inttoptr(address, POINTER)
         return Pointer(self, self._loaded[f"*{field}"])
 
     def given(self, field: str) -> ir.Value:

@@ -1,0 +1,349 @@
+"""Faults of compiled code: plans, kernels, functions on vectors, threads, the cache on disk."""
+
+from __future__ import annotations
+
+from faults.seeding import Fault
+
+PLAN = "tests/compiler/test_plan.py"
+RECURRENCE = "tests/backends/llvm/test_recurrence.py"
+FUNCTIONS = "tests/backends/llvm/test_functions.py"
+GEMM = "tests/backends/llvm/test_gemm.py"
+PRODUCTS = "tests/backends/llvm/test_products.py"
+TEAM = "tests/backends/llvm/test_team.py"
+RUNTIME = "tests/backends/llvm/test_runtime.py"
+
+LSTM = f"{RECURRENCE} -k 'every_result[LSTMCell-float32]'"
+
+FAULTS = (
+    # plans
+    Fault(
+        "a product on the way back waits for one of its gates alone",
+        "compiler/plan.py",
+        "1 + max(0, *(levels[delta[gate]] for gate in readers[operand]))",
+        "1 + max(0, levels[delta[readers[operand][0]]])",
+        PLAN,
+    ),
+    Fault(
+        "what follows from what is kept is kept as well",
+        "compiler/plan.py",
+        "if position in needed and not follows:",
+        "if position in needed:",
+        PLAN,
+    ),
+    Fault(
+        "values of an early phase are forgotten",
+        "compiler/plan.py",
+        "crossing=tuple(k for k in here if k in crossing and k not in kept),",
+        "crossing=(),",
+        PLAN,
+    ),
+    # forward
+    Fault(
+        "the first gate's bias is dropped",
+        "backends/llvm/forward.py",
+        "if gate in self.plan.graph.biases:",
+        "if gate in self.plan.graph.biases[1:]:",
+        LSTM,
+    ),
+    Fault(
+        "the gates of a product change places",
+        "backends/llvm/forward.py",
+        "product.gates.index(gate)",
+        "product.gates[::-1].index(gate)",
+        LSTM,
+    ),
+    Fault(
+        "a value that is to be kept is not",
+        "backends/llvm/forward.py",
+        "for k in phase.kept:",
+        "for k in phase.kept[1:]:",
+        LSTM,
+    ),
+    Fault(
+        "where nothing is kept, states are overwritten while they are read",
+        "backends/llvm/layout.py",
+        '"history_mask": -1 if keep else 1',
+        '"history_mask": -1 if keep else 0',
+        LSTM,
+    ),
+    Fault(
+        "a reset before the first step is not seen",
+        "backends/llvm/forward.py",
+        "self._reset(zero, range(len(self.plan.graph.states)), tile)",
+        "pass",
+        LSTM,
+    ),
+    Fault(
+        "a reset comes a step late",
+        "backends/llvm/forward.py",
+        "self._reset(step + 1, phase.states, tile)",
+        "self._reset(step, phase.states, tile)",
+        LSTM,
+    ),
+    Fault(
+        "outputs of padding are not zero",
+        "backends/llvm/forward.py",
+        "                if 0 in states:\n",
+        "                if None in states:\n",
+        f"{RECURRENCE} -k padding",
+    ),
+    Fault(
+        "masks are not turned round for the backward direction",
+        "backends/llvm/recurrence.py",
+        "flags.flip(1) if reverse else flags",
+        "flags",
+        LSTM,
+    ),
+    Fault(
+        "every layer of a stack is laid out as the first",
+        "backends/llvm/recurrence.py",
+        "layouts.layers[min(layer, 1)]",
+        "layouts.layers[0]",
+        f"{RECURRENCE} -k stack",
+    ),
+    # backward
+    Fault(
+        "rows that are over go on backward",
+        "backends/llvm/backward.py",
+        "self.where_marked(step, 1, tile, hold)",
+        "pass",
+        LSTM,
+    ),
+    Fault(
+        "gradients flow across a reset",
+        "backends/llvm/backward.py",
+        "self.where_marked(step, 2, tile, cut)",
+        "pass",
+        LSTM,
+    ),
+    Fault(
+        "the outputs' gradient goes to the last state",
+        "backends/llvm/backward.py",
+        "            if s == 0:\n",
+        "            if s == len(self.plan.graph.states) - 1:\n",
+        LSTM,
+    ),
+    Fault(
+        "a product of several gates counts for each of them",
+        "backends/llvm/backward.py",
+        "if k != self._first_share[operand]:",
+        "if False:",
+        LSTM,
+    ),
+    Fault(
+        "lanes that are no units spoil the sums",
+        "backends/llvm/backward.py",
+        "(self.delta(position) + in_chunk).store(self.blend(mask, values[derived.gates[g]], 0.0))",
+        "(self.delta(position) + in_chunk).store(values[derived.gates[g]])",
+        f"{RECURRENCE} -k lanes_that_are_no_units",
+    ),
+    Fault(
+        "a value that is computed again is not written down",
+        "backends/llvm/backward.py",
+        "operands = {k: forward(k) for k in phase.operands}",
+        "operands = {k: forward(k) for k in phase.operands[1:]}",
+        f"{RECURRENCE} -k 'every_result[ResetBeforeGRUCell-float32]'",
+    ),
+    Fault(
+        "the second chunk begins the gradients again",
+        "backends/llvm/chunk.py",
+        "self.only_if(chunk > 0, mask)",
+        "self.only_if(chunk > 1, mask)",
+        f"{RECURRENCE} -k 'chunks_of_every_length[float32-LSTMCell]'",
+    ),
+    Fault(
+        "gradients of the input weights stand at the wrong gates",
+        "backends/llvm/chunk.py",
+        "for block, gate in enumerate(graph.input_blocks):",
+        "for block, gate in enumerate(reversed(graph.input_blocks)):",
+        LSTM,
+    ),
+    Fault(
+        "the last rows are left out of the bias's gradient",
+        "backends/llvm/chunk.py",
+        "with self.loop(whole, rows, carry=[(a + b) + (c + d)]) as rest:",
+        "with self.loop(whole, whole, carry=[(a + b) + (c + d)]) as rest:",
+        LSTM,
+    ),
+    # what both share
+    Fault(
+        "a row of a tile too few",
+        "backends/llvm/kernel.py",
+        "yield row + first, rows * (loop.index + 1) // count - row",
+        "yield row + first, rows // count",
+        LSTM,
+    ),
+    Fault(
+        "the last of an odd number of rows is left out",
+        "backends/llvm/kernel.py",
+        "with self.loop(pairs, tile.rows) as loop:",
+        "with self.loop(pairs, pairs) as loop:",
+        LSTM,
+    ),
+    Fault(
+        "a row is written one number too far",
+        "backends/llvm/kernel.py",
+        'return self.mask(self["hidden"] - vector * self.lanes)',
+        'return self.mask(self["hidden"] + 1 - vector * self.lanes)',
+        f"{GEMM} -k beyond_an_array",
+    ),
+    Fault(
+        "the pieces of a long sum replace each other",
+        "backends/llvm/kernel.py",
+        "accumulate=first if k == 0 else 1,",
+        "accumulate=int(k > 0),",
+        f"{RECURRENCE} -k 'long_sums[LSTMCell-float32]'",
+    ),
+    # tiles
+    Fault(
+        "the sixth row of a tile is the fifth",
+        "backends/llvm/gemm.py",
+        "rows = [a + (block * a_block + i * a_row) for i in range(m)]",
+        "rows = [a + (block * a_block + min(i, 4) * a_row) for i in range(m)]",
+        f"{GEMM} -k every_tile",
+    ),
+    Fault(
+        "a tile that sums over rows reads past the end of the last",
+        "backends/llvm/gemm.py",
+        "(right + (j * b_vector + k * b_row)).load(tail if j == n - 1 else None)",
+        "(right + (j * b_vector + k * b_row)).load()",
+        f"{GEMM} -k every_tile",
+    ),
+    Fault(
+        "the last number of a row is left out of its product",
+        "backends/llvm/gemm.py",
+        'mask = code.mask(arguments["rest"])',
+        'mask = code.mask(arguments["rest"] - 1)',
+        f"{GEMM} -k every_tile",
+    ),
+    Fault(
+        "weights are turned round by halves and not by quarters",
+        "backends/llvm/gemm.py",
+        "        width *= 2\n",
+        "        width *= 4\n",
+        f"{GEMM} -k every_tile",
+    ),
+    # functions
+    Fault(
+        "the polynomial of exp is a term short",
+        "backends/llvm/functions.py",
+        "for k in range(2, terms)]",
+        "for k in range(2, terms - 1)]",
+        f"{FUNCTIONS} -k curves",
+    ),
+    Fault(
+        "the logarithm is off by its second part of ln 2",
+        "backends/llvm/functions.py",
+        "tail = s.fma(z * p - f, n * kind.ln2[1])",
+        "tail = s * (z * p - f)",
+        f"{FUNCTIONS} -k curves",
+    ),
+    Fault(
+        "the larger of a number and none is the number",
+        "backends/llvm/functions.py",
+        'return code.blend(a.compare("!=", a), a, chosen)',
+        "return chosen",
+        f"{FUNCTIONS} -k two_values",
+    ),
+    # linear layers
+    Fault(
+        "the last output has no weight gradient",
+        "backends/llvm/linear.py",
+        "with self.when(rest > 0), ",
+        "with self.when(rest > 1), ",
+        f"{PRODUCTS} -k test_linear",
+    ),
+    Fault(
+        "sums of chunks with different maxima are added as they are",
+        "backends/llvm/cross_entropy.py",
+        'self._stored("sums", chunk.index, group).load().fma(part, chunk.values[0])',
+        'self._stored("sums", chunk.index, group).load() + chunk.values[0]',
+        f"{PRODUCTS} -k cross_entropy",
+    ),
+    Fault(
+        "rows beyond the last add to the bias's gradient",
+        "backends/llvm/cross_entropy.py",
+        "self.blend(used, place.load() * factor, 0.0)",
+        "place.load() * factor",
+        f"{PRODUCTS} -k cross_entropy",
+    ),
+    Fault(
+        "a chunk of forbidden words makes all losses no numbers",
+        "backends/llvm/cross_entropy.py",
+        "self._lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)",
+        'self._lowest = self.constant(-float("inf"))',
+        f"{PRODUCTS} -k forbidden",
+    ),
+    # threads
+    Fault(
+        "whoever comes first passes a barrier",
+        "backends/llvm/team.py",
+        "goal = b.mul(passed, self.threads.value)",
+        "goal = passed",
+        f"{TEAM} -k barrier",
+    ),
+    Fault(
+        "the last round of a shared loop is left out",
+        "backends/llvm/team.py",
+        "count * (self.thread + 1) // self.threads) as loop:",
+        "(count - 1) * (self.thread + 1) // self.threads) as loop:",
+        f"{TEAM} -k round",
+    ),
+    Fault(
+        "results too small to be normal are kept",
+        "backends/llvm/team.py",
+        "ir.IntType(32)(0x8040)",
+        "ir.IntType(32)(0x0040)",
+        f"{TEAM} -k too_small",
+    ),
+    Fault(
+        "threads go on taking small numbers for zeros",
+        "backends/llvm/team.py",
+        "self._control_function(name, ir.VoidType(), [self._control])",
+        "pass",
+        f"{TEAM} -k left_as_they_were",
+    ),
+    Fault(
+        "a forked child waits for a lock that nobody holds",
+        "backends/llvm/runtime.py",
+        "    _LOCK, _TEAM = threading.RLock(), threading.Lock()  # whoever held them is not here\n",
+        "",
+        f"{RUNTIME} -k 'child_runs[locked]'",
+    ),
+    # the cache on disk
+    Fault(
+        "the checksum is not looked at",
+        "backends/llvm/runtime.py",
+        "if magic == _MAGIC and hashlib.sha256(code).digest() == checksum else None",
+        "if magic == _MAGIC else None",
+        f"{RUNTIME} -k 'sound and longer'",
+    ),
+    Fault(
+        "another user's code is run",
+        "backends/llvm/runtime.py",
+        "return status.st_uid == os.getuid() and not status",
+        "return not status",
+        f"{RUNTIME} -k belongs_to_another",
+    ),
+    Fault(
+        "code that others may write is run",
+        "backends/llvm/runtime.py",
+        "status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)",
+        "status.st_mode & stat.S_IWOTH",
+        f"{RUNTIME} -k sound",
+    ),
+    Fault(
+        "a link to code is followed",
+        "backends/llvm/runtime.py",
+        'getattr(os, "O_NOFOLLOW", 0)',
+        "0",
+        f"{RUNTIME} -k sound",
+    ),
+    Fault(
+        "code for another processor is found",
+        "backends/llvm/runtime.py",
+        "here.processor, here.features, str(size), key)",
+        "str(size), key)",
+        f"{RUNTIME} -k key",
+    ),
+)
