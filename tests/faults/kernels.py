@@ -97,9 +97,9 @@ FAULTS = (
     Fault(
         "every layer of a stack is laid out as the first",
         "backends/llvm/recurrence.py",
-        "layouts.layers[min(layer, 1)]",
+        "layouts.layers[layer > 0]",
         "layouts.layers[0]",
-        f"{RECURRENCE} -k stack",
+        "tests/backends/llvm/test_stack.py",
     ),
     # backward
     Fault(

@@ -26,7 +26,7 @@ SOUND = "none"
 def run(name: str, folder: Path) -> CompletedProcess[str]:
     if name == SOUND:
         copy_to(folder)
-        return run_tests(folder, " ".join(FILES), timeout=300)
+        return run_tests(folder, " ".join(FILES), timeout=500)
     seed(FAULTS[name], folder)
     return run_tests(folder, FAULTS[name].tests)
 

@@ -9,7 +9,7 @@ from typing import Any
 from elman.cells import Affine, Cell, Diagonal
 from elman.cells.words import log, maximum, sigmoid, tanh, where
 
-__all__ = ["OWN_CELLS", "PositiveStateCell", "random_cell"]
+__all__ = ["OWN_CELLS", "PositiveStateCell", "UnfoldedCell", "random_cell"]
 
 
 class SharedSumCell(Cell):
@@ -73,11 +73,12 @@ class UnfoldedCell(Cell):
     """A step of many small steps, each of which reads the one before several times (an ODE solver)."""
 
     states = ("h",)
+    small_steps = 30
     a, p = Affine(), Diagonal()
 
     def step(self, x, h):
         drive = tanh(self.a(x, h))
-        for _ in range(30):
+        for _ in range(self.small_steps):
             h = h + 0.1 * (drive - h) * sigmoid(2 * h)
         return h - 0.2 * self.p(h)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llvmlite import ir
 
 from backends.llvm.compared import (
     Case,
@@ -18,14 +20,14 @@ from backends.llvm.compared import (
     forget,
     forward,
     make,
-    masks_of,
-    numbers,
     values,
 )
-from backends.llvm.own_cells import OWN_CELLS, PositiveStateCell, random_cell
+from backends.llvm.own_cells import OWN_CELLS, PositiveStateCell, UnfoldedCell, random_cell
 from differentiated import EveryOperationCell, TieCell
-from elman.backends.llvm import layout, recurrence
+from elman.backends.llvm import layout, recurrence, runtime
+from elman.backends.llvm.forward import write_forward
 from elman.cells import Cell, GRUCell, LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell, RNNCell
+from elman.compiler.plan import plan
 from handwritten import HANDWRITTEN, ComputedOperandsCell, DelayCell, TwinCell
 
 CELLS = [*Cell.registry.values(), *HANDWRITTEN, EveryOperationCell, TieCell]
@@ -89,6 +91,17 @@ def test_lanes_that_are_no_units(dtype):
     for sizes in ((1, 3, 5, 3), (7, 4, 20, 17), (20, 3, 5, 33)):
         case = make(PositiveStateCell, *sizes, masks="lengths")
         assert_right(case, everything(case, dtype))
+
+
+def test_a_step_deeper_than_pythons_stack():
+    class DeepCell(UnfoldedCell):
+        small_steps = sys.getrecursionlimit() // 4  # of four operations, each on the one before
+
+    module = ir.Module("deep")
+    module.triple = runtime.host().triple
+    write_forward(module, runtime.shape(8), plan(DeepCell(2, 3).graph))
+    divisions = 2 + 1  # of the logistic function: of two rows side by side, and of one
+    assert str(module).count("fdiv") >= divisions * DeepCell.small_steps
 
 
 @some_cells
@@ -332,45 +345,6 @@ def test_not_a_number_is_seen():
     got = backward(case, torch.float32, done)
     assert got["weight_h"].isnan().any()
     assert not got["x"][[0, 1, 3, 4]].isnan().any()
-
-
-# layers on top of each other
-
-
-@types
-@pytest.mark.parametrize("masks", ["", "lengths resets"])
-@pytest.mark.parametrize("batch", [1, 20])
-@pytest.mark.parametrize("layers", [1, 2, 4])
-@pytest.mark.parametrize("directions", [1, 2])
-@pytest.mark.parametrize("kind", [LSTMCell, ResetBeforeGRUCell], ids=lambda cell: cell.__name__)
-def test_a_stack_is_its_layers(kind, directions, layers, batch, masks, dtype):
-    hidden, time = 18, 4
-    given = masks_of(masks, batch, time)
-    x = numbers(batch, time, 5).to(dtype)
-    cells = [
-        kind(5 if k < directions else directions * hidden, hidden, dtype=dtype) for k in range(layers * directions)
-    ]
-    parameters = [{name: p.detach() for name, p in cell.named_parameters()} for cell in cells]
-    state = [numbers(batch, layers, directions, hidden).to(dtype) for _ in kind.states]
-    outputs, final = recurrence.stack(cells[0].graph, parameters, x, state, directions, **given)
-    inputs, ends = x, []
-    for layer in range(layers):
-        runs = []
-        for direction in range(directions):
-            one = recurrence.forward(
-                cells[0].graph,
-                parameters[layer * directions + direction],
-                inputs,
-                [s[:, layer, direction] for s in state],
-                **given,
-                reverse=direction == 1,
-            )
-            runs.append(one.outputs)
-            ends.append(one.states)
-        inputs = torch.cat(runs, dim=2)
-    assert outputs.equal(inputs)
-    for s, whole in enumerate(final):
-        assert whole.equal(torch.stack([end[s] for end in ends], dim=1).unflatten(1, (layers, directions)))
 
 
 # what is refused

@@ -193,6 +193,17 @@ def test_where_the_cache_is(monkeypatch):
         assert runtime.cache_folder() == Path("/home/someone/.cache/elman")
 
 
+def test_a_user_without_a_home(monkeypatch, compiled):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ELMAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert [answer(), answer()] == [7.0, 7.0]
+    assert compiled == ["tiny"] * 2
+
+
 # the name of a file
 
 
@@ -300,6 +311,13 @@ def test_hosts(triple, features, expected, monkeypatch):
         assert found == "the processor some has none of AVX-512, AVX2 with FMA, and NEON"
     else:
         assert (found.instructions, found.bits, found.registers) == expected
+
+
+@pytest.mark.parametrize("path", ["/nowhere/libgomp.so.1 (deleted)", "libc.so.6"])
+def test_libraries_that_cannot_be_entered(path, monkeypatch):
+    """Threads of our own serve: a library may have been replaced on disk, or have another form."""
+    monkeypatch.setattr(runtime, "_openmp_libraries", lambda: [path])
+    assert runtime.pool.__wrapped__() is None
 
 
 # many at once

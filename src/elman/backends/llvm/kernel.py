@@ -283,23 +283,38 @@ def evaluate(
         memory: values that are written already.
     """
 
-    def value(position: int) -> list[Any]:
-        if position not in memory:
-            known = leaf(position)
-            memory[position] = operation(nodes[position]) if known is None else known
-        return memory[position]
-
     def operation(node: Node) -> list[Any]:
-        rows = list(zip(*map(value, node.operands), strict=True))
+        rows = list(zip(*(memory[k] for k in node.operands), strict=True))
         if node.op == "diagonal":
             return [operand * weight(node.name) for (operand,) in rows]
         if node.op == "power":
-            exponent = nodes[node.operands[1]]
-            number = exponent.value if exponent.op == "constant" else None
-            return [power(code, a, b, number) for a, b in rows]
+            exponent = _number(nodes, node.operands[1])
+            return [power(code, a, b, exponent) for a, b in rows]
         return [POINTWISE[node.op](code, operands) for operands in rows]
 
-    return {position: value(position) for position in positions}
+    waiting = list(reversed(positions))  # a stack of our own: steps may be deeper than Python's
+    while waiting:
+        position = waiting[-1]
+        known = memory[position] if position in memory else leaf(position)
+        if known is None:
+            before = [k for k in nodes[position].operands if k not in memory]
+            if before:
+                waiting.extend(reversed(before))
+                continue
+            known = operation(nodes[position])
+        memory[position] = known
+        waiting.pop()
+    return {position: memory[position] for position in positions}
+
+
+def _number(nodes: Sequence[Node], position: int) -> float | None:
+    """Return the value of a constant, or of the difference of two, as in the derivative of a power."""
+    node = nodes[position]
+    if node.op == "constant":
+        return node.value
+    if node.op == "subtract" and all(nodes[k].op == "constant" for k in node.operands):
+        return nodes[node.operands[0]].value - nodes[node.operands[1]].value
+    return None
 
 
 def widest(phase: Phase) -> int:

@@ -144,7 +144,10 @@ def cache_folder() -> Path:
     if given := os.environ.get("ELMAN_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
-    return (Path(base) if base else Path.home() / ".cache") / "elman"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "elman"
+    except RuntimeError:  # a user without a home: a place where nothing can be kept
+        return Path(os.devnull) / "elman"
 
 
 @functools.cache
@@ -263,13 +266,13 @@ class Pool:
 def pool() -> Pool | None:
     """Find the OpenMP library that torch has loaded; None where there is none that we can enter."""
     for path in _openmp_libraries():
-        library = ctypes.CDLL(path)
         try:
+            library = ctypes.CDLL(path)
             parallel = library.GOMP_parallel
             numbers = [
                 ctypes.cast(f, ctypes.c_void_p).value for f in (library.omp_get_thread_num, library.omp_get_num_threads)
             ]
-        except AttributeError:
+        except (AttributeError, OSError):  # another form of OpenMP, or a file that has been replaced since
             continue
         parallel.restype = None
         parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
