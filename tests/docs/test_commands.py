@@ -120,7 +120,7 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
     (shown,) = (block.text for block in blocks(README, "console"))
-    commands = [shlex.split(command)[1:] for page, command, _ in SESSIONS if page == README]
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^\$ (elman .*)$", shown, re.MULTILINE)]
     train, resume, evaluate, predict, board = commands
     threads = torch.get_num_threads()
     try:
