@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from elman.backends.llvm.dense import DenseKernel
 from elman.backends.llvm.functions import exp, log
-from elman.backends.llvm.gemm import COLUMNS_TILE, ROWS_TILE, call_tile, tile_height, tile_width
+from elman.backends.llvm.gemm import COLUMNS_TILE, call_tile, tile_height, tile_width
 from elman.backends.llvm.vectors import INT, Integer, Pointer, Shape, Vector
 
 __all__ = ["CHUNK", "CROSS_ENTROPY", "CROSS_ENTROPY_FIELDS", "GROUPS", "write_cross_entropy"]
@@ -45,7 +45,6 @@ class _CrossEntropy(DenseKernel):
         self._lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)
         self._none = self.stack(1)
         self._none.store_number(ir.Constant(self.real, 0.0))
-        self._result = self.stack(shape.rows * shape.columns * shape.lanes)
 
     def write(self) -> None:
         rows, vocabulary = self["rows"], self["vocabulary"]
@@ -99,22 +98,12 @@ class _CrossEntropy(DenseKernel):
         lanes, columns, features = self.lanes, self.shape.columns, self["features"]
         with self.loop(low, high, self.shape.rows) as words, self.loop(0, GROUPS) as side:
             offset = side.index * (columns * lanes)
-            call_tile(
-                self,
-                ROWS_TILE,
-                m=(high - words.index).minimum(self.shape.rows),
-                n=columns,
-                blocks=features // lanes,
-                rest=features % lanes,
-                a=self.pointer("weight") + words.index * features,
-                a_row=features,
-                a_block=lanes,
-                b=self.pointer("x_columns") + offset,
-                b_row=self._block,
-                tail=lanes,
-                c=self.pointer("logits") + (words.index * self._block + offset),
-                c_row=self._block,
-                accumulate=0,
+            m = (high - words.index).minimum(self.shape.rows)
+            weight = self.pointer("weight") + words.index * features
+            columns_of_x = self.pointer("x_columns") + offset
+            logits = self.pointer("logits") + (words.index * self._block + offset)
+            self.multiply(
+                m, columns, features, (weight, features), (columns_of_x, self._block), lanes, (logits, self._block)
             )
         with self.loop(0, self._groups) as group:
             column = self.pointer("logits") + group.index * lanes
@@ -201,28 +190,12 @@ class _CrossEntropy(DenseKernel):
         ):
             column, word = panel.index, words.index
             m, n = (high - word).minimum(self.shape.rows), (self.vectors(features) - column).minimum(columns)
-            call_tile(
-                self,
-                ROWS_TILE,
-                m=m,
-                n=n,
-                blocks=count // lanes,
-                rest=count % lanes,
-                a=self.pointer("logits") + word * self._block,
-                a_row=self._block,
-                a_block=lanes,
-                b=self.pointer("x") + (first * self["x_row"] + column * lanes),
-                b_row=self["x_row"],
-                tail=(features - (column + n - 1) * lanes).minimum(lanes),
-                c=self._result,
-                c_row=n * lanes,
-                accumulate=0,
-            )
-            with self.loop(0, m) as u, self.loop(0, n) as v:
-                mask = self.used(features, column + v.index)
-                place = self.pointer("dweight") + ((word + u.index) * features + (column + v.index) * lanes)
-                values = (self._result + (u.index * n + v.index) * lanes).load()
-                self._accumulate(place, values, mask, first)
+            delta = self.pointer("logits") + word * self._block
+            x = self.pointer("x") + (first * self["x_row"] + column * lanes)
+            self.multiply(m, n, count, (delta, self._block), (x, self["x_row"]), self.tail(features, column, n))
+            with self.each_result(m, n) as (u, v, values):
+                place = self.pointer("dweight") + ((word + u) * features + (column + v) * lanes)
+                self._accumulate(place, values, self.used(features, column + v), first)
 
     def _biases(self, chunk: Integer, first: Integer) -> None:
         """Add a block's gradients of a chunk's biases."""
@@ -277,7 +250,7 @@ class _CrossEntropy(DenseKernel):
                     b_row=features,
                     b_vector=lanes,
                     b_step=0,
-                    tail=(features - (column + n - 1) * lanes).minimum(lanes),
+                    tail=self.tail(features, column, n),
                     c=self.pointer("dx_block") + (row * padded + column * lanes),
                     c_row=padded,
                     accumulate=chunk.index,

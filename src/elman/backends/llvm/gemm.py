@@ -26,6 +26,7 @@ from elman.backends.llvm.vectors import INT, POINTER, Code, Integer, Pointer, Sh
 __all__ = [
     "COLUMNS_TILE",
     "DOTS_TILE",
+    "PIECE",
     "ROWS_TILE",
     "TRANSPOSE",
     "call_tile",
@@ -34,6 +35,10 @@ __all__ = [
     "tiles",
     "write_tiles",
 ]
+
+PIECE: Final = (
+    256  #: numbers of the longest sum that is made in one go: short sums, added up, lose less than a long one
+)
 
 #: Names of the functions, and below what they are called with.
 ROWS_TILE: Final = "rows_tile"

@@ -11,20 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from elman.backends.llvm.functions import POINTWISE, power
-from elman.backends.llvm.gemm import ROWS_TILE, TRANSPOSE, call_tile
+from elman.backends.llvm.gemm import PIECE, ROWS_TILE, TRANSPOSE, call_tile
 from elman.backends.llvm.team import TeamKernel
 from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 from elman.compiler.graph import Node
 from elman.compiler.plan import Phase, Plan
 
 __all__ = ["Factor", "Kernel", "Panels", "Tile", "evaluate"]
-
-_PIECE: Final = 256  #: numbers of the longest sum that is made in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +148,10 @@ class Kernel(TeamKernel):
     ) -> None:
         """Write the product of a tile: ``result[row, gate · vectors + vector]``; several factors are summed.
 
-        Long sums are cut into pieces of `_PIECE` numbers, which are added up in order.
+        Long sums are cut into pieces of `PIECE` numbers, which are added up in order.
         """
         lanes = self.lanes
-        piece = _PIECE // lanes
+        piece = PIECE // lanes
         inner: Integer | int = 0
         whole: Integer | int = 0
         for factor in factors:

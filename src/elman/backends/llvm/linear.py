@@ -7,7 +7,7 @@ from typing import Final
 from llvmlite import ir
 
 from elman.backends.llvm.dense import DenseKernel
-from elman.backends.llvm.gemm import COLUMNS_TILE, ROWS_TILE, TRANSPOSE, call_tile, tile_height, tile_width
+from elman.backends.llvm.gemm import TRANSPOSE, call_tile, tile_height, tile_width
 from elman.backends.llvm.vectors import Integer, Pointer, Shape
 
 __all__ = ["LINEAR", "LINEAR_BACKWARD", "LINEAR_BACKWARD_FIELDS", "LINEAR_FIELDS", "write_linear"]
@@ -33,7 +33,6 @@ class _Linear(DenseKernel):
 
     def __init__(self, module: ir.Module, shape: Shape) -> None:
         super().__init__(module, shape, LINEAR, LINEAR_FIELDS)
-        self._result = self.stack(shape.rows * shape.columns * shape.lanes)
 
     def write(self) -> None:
         lanes, columns = self.lanes, self.shape.columns
@@ -50,29 +49,13 @@ class _Linear(DenseKernel):
             first, last = rows * part // parts, rows * (part + 1) // parts
             with self.loop(first, last, self.shape.rows) as tiles:
                 height = (last - tiles.index).minimum(self.shape.rows)
-                call_tile(
-                    self,
-                    ROWS_TILE,
-                    m=height,
-                    n=width,
-                    blocks=features // lanes,
-                    rest=features % lanes,
-                    a=self.pointer("x") + tiles.index * self["x_row"],
-                    a_row=self["x_row"],
-                    a_block=lanes,
-                    b=packed,
-                    b_row=width * lanes,
-                    tail=lanes,
-                    c=self._result,
-                    c_row=width * lanes,
-                    accumulate=0,
-                )
-                with self.loop(0, height) as r, self.loop(0, width) as v:
-                    mask = self.used(outputs, column + v.index)
-                    values = (self._result + (r.index * width + v.index) * lanes).load()
+                x = self.pointer("x") + tiles.index * self["x_row"]
+                self.multiply(height, width, features, (x, self["x_row"]), (packed, width * lanes), lanes)
+                with self.each_result(height, width) as (r, v, values):
+                    mask = self.used(outputs, column + v)
                     biased = self.only_if(self.given("bias"), mask)
-                    place = (tiles.index + r.index) * outputs + (column + v.index) * lanes
-                    bias = (self.pointer("bias") + (column + v.index) * lanes).load(biased)
+                    place = (tiles.index + r) * outputs + (column + v) * lanes
+                    bias = (self.pointer("bias") + (column + v) * lanes).load(biased)
                     (self.pointer("y") + place).store(values + bias, mask)
         self.finish()
 
@@ -97,7 +80,6 @@ class _LinearBackward(DenseKernel):
 
     def __init__(self, module: ir.Module, shape: Shape) -> None:
         super().__init__(module, shape, LINEAR_BACKWARD, LINEAR_BACKWARD_FIELDS)
-        self._result = self.stack(max(shape.rows * shape.columns, tile_height(shape) * tile_width(shape)) * shape.lanes)
 
     def write(self) -> None:
         with self.when(self.given("dx")):
@@ -115,27 +97,12 @@ class _LinearBackward(DenseKernel):
         with self.shared(tiles) as item, self.loop(0, self.vectors(features), columns) as panel:
             row, column = item * height, panel.index
             m, n = (rows - row).minimum(height), (self.vectors(features) - column).minimum(columns)
-            call_tile(
-                self,
-                ROWS_TILE,
-                m=m,
-                n=n,
-                blocks=outputs // lanes,
-                rest=outputs % lanes,
-                a=self.pointer("dy") + row * self["dy_row"],
-                a_row=self["dy_row"],
-                a_block=lanes,
-                b=self.pointer("weight") + column * lanes,
-                b_row=features,
-                tail=(features - (column + n - 1) * lanes).minimum(lanes),
-                c=self._result,
-                c_row=n * lanes,
-                accumulate=0,
-            )
-            with self.loop(0, m) as r, self.loop(0, n) as v:
-                place = (row + r.index) * features + (column + v.index) * lanes
-                values = (self._result + (r.index * n + v.index) * lanes).load()
-                (self.pointer("dx") + place).store(values, self.used(features, column + v.index))
+            dy = self.pointer("dy") + row * self["dy_row"]
+            weight = self.pointer("weight") + column * lanes
+            self.multiply(m, n, outputs, (dy, self["dy_row"]), (weight, features), self.tail(features, column, n))
+            with self.each_result(m, n) as (r, v, values):
+                place = (row + r) * features + (column + v) * lanes
+                (self.pointer("dx") + place).store(values, self.used(features, column + v))
 
     def _weight(self) -> None:
         """The tile reads some columns of dy at once; the last ones are read again where they do not fill one."""
@@ -158,28 +125,12 @@ class _LinearBackward(DenseKernel):
         lanes, height, across = self.lanes, tile_height(self.shape), tile_width(self.shape)
         features = self["features"]
         n = (self.vectors(features) - column).minimum(across)
-        call_tile(
-            self,
-            COLUMNS_TILE,
-            n=n,
-            steps=1,
-            rows=self["rows"],
-            a=dy,
-            a_row=dy_row,
-            a_step=0,
-            b=self.pointer("x") + column * lanes,
-            b_row=self["x_row"],
-            b_vector=lanes,
-            b_step=0,
-            tail=(features - (column + n - 1) * lanes).minimum(lanes),
-            c=self._result,
-            c_row=n * lanes,
-            accumulate=0,
-        )
-        with self.loop(0, height) as u, self.loop(0, n) as v:
-            place = (unit + u.index) * features + (column + v.index) * lanes
-            values = (self._result + (u.index * n + v.index) * lanes).load()
-            (self.pointer("dweight") + place).store(values, self.used(features, column + v.index))
+        x = self.pointer("x") + column * lanes
+        tail = self.tail(features, column, n)
+        self.multiply_transposed(n, self["rows"], (dy, dy_row), (x, self["x_row"]), tail)
+        with self.each_result(height, n) as (u, v, values):
+            place = (unit + u) * features + (column + v) * lanes
+            (self.pointer("dweight") + place).store(values, self.used(features, column + v))
 
     def _bias(self) -> None:
         outputs = self["outputs"]
