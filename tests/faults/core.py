@@ -157,7 +157,7 @@ FAULTS = (
         "backends/reference.py",
         "states = new[0], new",
         "states = new[0], (new[0], *states[1:])",
-        f"{TORCH} -k lstm-1",
+        f"{CONFORMANCE} -k LSTMCell-reference-steps",
     ),
     Fault(
         "the backward direction is off by one",
@@ -235,14 +235,14 @@ FAULTS = (
         "layers/recurrent.py",
         "return held if tuple(held) == self._packed else",
         "return vars(self).setdefault(id(cell), dict(held)) if tuple(held) == self._packed else",
-        f"{CONFORMANCE} -k LSTMCell-weights",
+        f"{CONFORMANCE} -k LSTMCell-llvm-weights",
     ),
     Fault(
         "padding is multiplied by zero",
         "layers/recurrent.py",
         "x = torch.where(valid[:, :, None], x, x.new_zeros(()))",
         "x = x * valid[:, :, None]",
-        f"{CONFORMANCE} -k LSTMCell-padding",
+        f"{CONFORMANCE} -k LSTMCell-llvm-padding",
     ),
     Fault(
         "a row is one step too long",
@@ -256,7 +256,7 @@ FAULTS = (
         "layers/recurrent.py",
         "else reset & valid",
         "else reset",
-        f"{CONFORMANCE} -k LSTMCell-resets",
+        f"{CONFORMANCE} -k LSTMCell-llvm-resets",
     ),
     Fault(
         "dropout on the input stays on in eval mode",
