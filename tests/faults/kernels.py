@@ -81,7 +81,7 @@ FAULTS = (
         LSTM,
     ),
     Fault(
-        "outputs of padding are not zero",
+        "outputs of padding are not zero in compiled code",
         "backends/llvm/forward.py",
         "                if 0 in states:\n",
         "                if None in states:\n",

@@ -22,6 +22,7 @@ class RNN(Recurrent):
     """`Recurrent` with the cell of `elman.RNNCell`: Elman's network with tanh.
 
     Example:
+        >>> import torch
         >>> outputs, state = RNN(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -35,6 +36,7 @@ class ReLURNN(Recurrent):
     """`Recurrent` with the cell of `elman.ReLURNNCell`: Elman's network with a rectifier.
 
     Example:
+        >>> import torch
         >>> outputs, state = ReLURNN(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -48,6 +50,7 @@ class LSTM(Recurrent):
     """`Recurrent` with the cell of `elman.LSTMCell`: long short-term memory.
 
     Example:
+        >>> import torch
         >>> outputs, state = LSTM(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -61,6 +64,7 @@ class PeepholeLSTM(Recurrent):
     """`Recurrent` with the cell of `elman.PeepholeLSTMCell`: the LSTM whose gates see the memory.
 
     Example:
+        >>> import torch
         >>> outputs, state = PeepholeLSTM(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -74,6 +78,7 @@ class CoupledLSTM(Recurrent):
     """`Recurrent` with the cell of `elman.CoupledLSTMCell`: the LSTM that forgets as much as it takes in.
 
     Example:
+        >>> import torch
         >>> outputs, state = CoupledLSTM(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -87,6 +92,7 @@ class GRU(Recurrent):
     """`Recurrent` with the cell of `elman.GRUCell`: the GRU with its reset gate after the product, as in torch.
 
     Example:
+        >>> import torch
         >>> outputs, state = GRU(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])
@@ -100,6 +106,7 @@ class ResetBeforeGRU(Recurrent):
     """`Recurrent` with the cell of `elman.ResetBeforeGRUCell`: the GRU with its reset gate before the product.
 
     Example:
+        >>> import torch
         >>> outputs, state = ResetBeforeGRU(8, 16)(torch.ones(4, 10, 8))
         >>> outputs.shape
         torch.Size([4, 10, 16])

@@ -82,6 +82,7 @@ class Recurrent(nn.Module):
         BackendError: inside ``elman.backend("llvm")``, compiled code cannot run this call.
 
     Example:
+        >>> from elman import LSTMCell
         >>> layer = Recurrent(LSTMCell, 8, 16, num_layers=2, bidirectional=True)
         >>> outputs, state = layer(torch.ones(4, 10, 8), lengths=torch.tensor([10, 0, 3, 7]))
         >>> outputs.shape, state.c.shape
