@@ -113,3 +113,12 @@ def test_a_host_without_compiled_code_is_named(monkeypatch):
     assert torch.equal(linear(x, weight), F.linear(x, weight))
     with elman.backend("llvm"), pytest.raises(BackendError, match="abacus has no vectors"):
         linear(x, weight)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace")
+def test_a_traced_layer_reads_its_input():
+    layer = Linear(4, 3)
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, torch.randn(5, 4))
+        x = torch.randn(5, 4)
+        assert_close(traced(x), layer(x))

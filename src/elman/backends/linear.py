@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from elman.backends.autograd import intercepted
 from elman.backends.llvm import products, runtime
 from elman.backends.selection import fall_back, wanted
 
@@ -49,10 +50,10 @@ def backward(x: Tensor, weight: Tensor, dy: Tensor, names: Collection[str]) -> d
 def seen_by_torch(*tensors: Tensor | None) -> bool:
     """Tell whether torch must see its own operations, or the numbers are of a type that is better left to it.
 
-    It must where it compiles, takes derivatives otherwise than by its tape, maps over a dimension, casts, or where
-    something looks at every operation.
+    It must where it compiles, traces, takes derivatives otherwise than by its tape, maps over a dimension, casts, or
+    where something looks at every operation.
     """
-    if torch.compiler.is_compiling() or transformed() or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or transformed() or intercepted() is not None:
         return True
     given = [tensor for tensor in tensors if tensor is not None]
     return (

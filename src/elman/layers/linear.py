@@ -39,9 +39,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: W, ``(outputs, features)``.
         bias: b, ``(outputs,)``, or None.
     """
-    fits = weight.ndim == 2 and x.shape[-1:] == weight.shape[1:] and x.dtype == weight.dtype
-    if not fits or backend.seen_by_torch(x, weight, bias):
-        return F.linear(x, weight, bias)  # which also says what does not fit
+    if backend.seen_by_torch(x, weight, bias):
+        return F.linear(x, weight, bias)
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:] or x.dtype != weight.dtype:
+        return F.linear(x, weight, bias)  # which says what does not fit
     rows = x.reshape(-1, x.shape[-1])
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
         y = cast(Tensor, _Linear.apply(rows, weight, bias))  # type: ignore[no-untyped-call]
