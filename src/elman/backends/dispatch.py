@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from elman.backends import autograd, derivatives, operator, segments
+from elman.backends import autograd, derivatives, operator
 from elman.backends.call import Call, Operands, requires_grad
 from elman.backends.llvm import recurrence, runtime
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
@@ -82,8 +82,8 @@ def unroll(
         return derivatives.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
     if torch._C._are_functorch_transforms_active() or requires_grad(parameters, x, state):
         return autograd.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
-    outputs, final, _ = segments.run(graph, parameters, x, state, valid, reset, reverse)
-    return outputs, final
+    run = recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+    return run.outputs, run.states
 
 
 def stack(

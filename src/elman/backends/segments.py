@@ -7,7 +7,7 @@ forgets it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import isqrt
 from typing import Final
@@ -18,9 +18,8 @@ from torch import Tensor
 from elman.backends.call import Call, Operands
 from elman.backends.llvm import recurrence
 from elman.backends.llvm.recurrence import Run
-from elman.compiler.graph import Graph
 
-__all__ = ["across", "backward", "forward", "part", "run", "segments"]
+__all__ = ["across", "backward", "forward", "part", "segments"]
 
 _LEAST_ROWS: Final = 32  # of the batch, over all steps of a segment: few run otherwise, so that sums have other bits
 
@@ -138,23 +137,17 @@ def part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
     return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset)
 
 
-def run(
-    graph: Graph,
-    parameters: Mapping[str, Tensor],
-    x: Tensor,
-    state: Sequence[Tensor],
-    valid: Tensor | None,
-    reset: Tensor | None,
-    reverse: bool,
-    keep: bool = False,
-) -> Run:
-    """Run over all steps at once."""
-    return recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse, keep=keep)
-
-
 def _forward(call: Call, operands: Operands, *, keep: bool) -> Run:
-    masks = (operands.valid, operands.reset)
-    return run(call.graph, operands.parameters, operands.x, operands.state, *masks, call.reverse, keep)
+    return recurrence.forward(
+        call.graph,
+        operands.parameters,
+        operands.x,
+        operands.state,
+        valid=operands.valid,
+        reset=operands.reset,
+        reverse=call.reverse,
+        keep=keep,
+    )
 
 
 def _backward(
