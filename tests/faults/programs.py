@@ -137,9 +137,9 @@ FAULTS = (
     Fault(
         "any data will do for a trained model",
         "tasks/classification/task.py",
-        "if getattr(trained, what) != getattr(mine, what):",
+        "if getattr(trained, what) != getattr(found, what):",
         "if False:",
-        f"{TASK} -k adopt",
+        f"{TASK} -k trained_model",
     ),
     Fault(
         "histograms leave out the backward direction",

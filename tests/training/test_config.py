@@ -24,7 +24,7 @@ from elman.training.config import TrainingConfig
     ],
 )
 def test_total_steps(fields: dict[str, Any], steps_per_epoch: int, total: int) -> None:
-    assert TrainingConfig(**fields).total_steps(steps_per_epoch) == total
+    assert TrainingConfig(**fields).total_steps(steps_per_epoch, 128) == total
 
 
 @pytest.mark.parametrize(

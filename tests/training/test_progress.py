@@ -26,7 +26,7 @@ def test_plain_lines() -> None:
     where, out = console(terminal=False)
     reporter = reporter_for(where)
     assert type(reporter) is PlainReporter
-    reporter.start(0, 25, 10)
+    reporter.start(0, 25, 10, "words")
     reporter.update(measured(3))
     reporter.log(measured(5), None)
     reporter.log(measured(10), measured(10, "validation", best=True))
@@ -35,11 +35,11 @@ def test_plain_lines() -> None:
     reporter.close()
     lines = re.sub(r"\d+:\d\d left", "T left", out.getvalue()).splitlines()
     assert lines == [
-        "epoch 1/3  step  5/25  loss 0.5000  accuracy 0.7500  12,346 samples/s  T left",
+        "epoch 1/3  step  5/25  loss 0.5000  accuracy 0.7500  12,346 words/s  T left",
         "epoch 1/3  step 10/25  loss 0.5000  accuracy 0.7500  validation loss 0.5000  accuracy 0.7500 (best)"
-        "  12,346 samples/s  T left",
+        "  12,346 words/s  T left",
         "epoch 3/3  step 25/25  loss 0.5000  accuracy 0.7500  validation loss 0.5000  accuracy 0.7500"
-        "  12,346 samples/s  T left",
+        "  12,346 words/s  T left",
         "[a note]",
     ]
 
@@ -48,10 +48,10 @@ def test_live_line_and_lines_of_epochs() -> None:
     where, out = console(terminal=True)
     reporter = reporter_for(where)
     assert type(reporter) is LiveReporter
-    reporter.start(0, 25, 10)
+    reporter.start(0, 25, 10, "words")
     reporter.update(measured(3))
     assert "step  3/25" in out.getvalue()
-    assert "12,346 samples/s" in out.getvalue()
+    assert "12,346 words/s" in out.getvalue()
     reporter.log(measured(5), None)
     assert "step  5/25" in out.getvalue()
     reporter.log(measured(10), measured(10, "validation"))
@@ -67,6 +67,6 @@ def test_dumb_terminal_gets_plain_lines() -> None:
 def test_time_left_goes_by_this_session() -> None:
     where, out = console(terminal=False)
     reporter = PlainReporter(where)
-    reporter.start(90, 100, 10)
+    reporter.start(90, 100, 10, "samples")
     reporter.log(measured(90), None)
     assert "0:00 left" in out.getvalue()

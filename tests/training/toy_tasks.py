@@ -25,7 +25,7 @@ class Silent:
         self.messages: list[str] = []
         self.points: list[tuple[Measurement, Measurement | None]] = []
 
-    def start(self, step: int, total_steps: int, steps_per_epoch: int) -> None: ...
+    def start(self, step: int, total_steps: int, steps_per_epoch: int, unit: str) -> None: ...
 
     def update(self, point: Measurement) -> None: ...
 
@@ -42,6 +42,8 @@ class Softmax:
     """Points in three classes, a hidden layer with dropout, shuffled batches of 8 with a short last one."""
 
     monitor = ("accuracy", "max")
+    unit = "samples"
+    samples_per_step = 8
 
     def __init__(self, config: TrainingConfig) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -70,6 +72,9 @@ class Softmax:
             "loss": float(F.cross_entropy(logits, y)),
             "accuracy": float((logits.argmax(1) == y).double().mean()),
         }
+
+    def metrics(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        return means
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}
@@ -111,6 +116,8 @@ class Carried(Softmax):
     """A language model on four streams of seven words; the hidden state goes from batch to batch; tied weights."""
 
     monitor = ("loss", "min")
+    unit = "words"
+    samples_per_step = 20
 
     def __init__(self, config: TrainingConfig) -> None:
         self.words = torch.randint(7, (4, 31), generator=torch.Generator().manual_seed(2))

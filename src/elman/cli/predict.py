@@ -36,13 +36,14 @@ def predict(
     """
     if bool(files) == (examples is not None):
         raise OptionError("elman predict needs files, or --examples N, and not both.")
+    from elman.tasks.base import Predictor
     from elman.tasks.runs import load_run, open_run
 
     if examples is not None:
-        opened = open_run(run)
+        opened = open_run(run, Predictor)
         predictions = opened.examples(opened.model, examples)
     else:
-        task, model = load_run(run)
+        task, model = load_run(run, Predictor)
         predictions = task.predict(model, files)
     if as_json:
         print(json.dumps([prediction.as_json() for prediction in predictions]))

@@ -11,6 +11,7 @@
 ``images``          one picture file, brought into the form of the training images
 ``arrays``          an ``.npz`` of sequences
 ``catalogue``       what ``elman data list|fetch|verify`` knows; ``entry`` is the form of its entries
+``streams``         long sequences as parallel streams, window by window: ``Streams``
 ``download``        one file from several mirrors, resumed and verified
 ``limits``          the check of promised sizes before memory is taken
 ==================  =========================================================================
@@ -28,6 +29,7 @@ from elman.lazy import exports
 if TYPE_CHECKING:
     from elman.data.arrays import load_npz
     from elman.data.catalogue import fetch, verify
+    from elman.data.corpus import Corpus, load_corpus
     from elman.data.digits import load_digits
     from elman.data.entry import Entry, FileStatus, RemoteFile, cache_directory
     from elman.data.idx import read_idx, write_idx
@@ -36,10 +38,13 @@ if TYPE_CHECKING:
     from elman.data.images import ImageFormat, read_picture
     from elman.data.labelled import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order
     from elman.data.source import load_labelled
+    from elman.data.streams import Streams, Window
+    from elman.data.vocabulary import Vocabulary
 
 _HOME = {
     "elman.data.arrays": ("load_npz",),
     "elman.data.catalogue": ("fetch", "verify"),
+    "elman.data.corpus": ("Corpus", "load_corpus"),
     "elman.data.digits": ("load_digits",),
     "elman.data.entry": ("Entry", "FileStatus", "RemoteFile", "cache_directory"),
     "elman.data.idx": ("read_idx", "write_idx"),
@@ -48,10 +53,13 @@ _HOME = {
     "elman.data.images": ("ImageFormat", "read_picture"),
     "elman.data.labelled": ("LabelledData", "LabelledSequences", "ShuffledBatches", "hold_out", "in_order"),
     "elman.data.source": ("load_labelled",),
+    "elman.data.streams": ("Streams", "Window"),
+    "elman.data.vocabulary": ("Vocabulary",),
 }
 __getattr__, __dir__ = exports(__name__, _HOME)
 
 __all__ = [
+    "Corpus",
     "Entry",
     "FileStatus",
     "ImageFormat",
@@ -59,10 +67,14 @@ __all__ = [
     "LabelledSequences",
     "RemoteFile",
     "ShuffledBatches",
+    "Streams",
+    "Vocabulary",
+    "Window",
     "cache_directory",
     "fetch",
     "hold_out",
     "in_order",
+    "load_corpus",
     "load_digits",
     "load_idx",
     "load_image_folder",

@@ -12,7 +12,7 @@ from elman.cells import Cell
 from elman.layers import Recurrent
 from elman.training import GraphNode, StepResult, TrainingConfig
 
-__all__ = ["Prediction", "Task", "TaskConfig"]
+__all__ = ["Prediction", "Predictor", "Task", "TaskConfig"]
 
 
 class TaskConfig(Protocol):
@@ -47,14 +47,23 @@ class Task(ABC, Generic[ConfigT]):
     name: ClassVar[str]
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]  #: the metric that tells the best checkpoint
 
+    @property
+    def unit(self) -> str:
+        """What the training examples are, in the plural."""
+        return "samples"
+
     def __init__(self, config: ConfigT, model: nn.Module) -> None:
         self.config = config
         self.model = model
 
     @classmethod
     @abstractmethod
-    def from_config(cls, config: ConfigT) -> Self:
-        """Load the data and make a fresh model, its weights drawn from torch's random generator."""
+    def from_config(cls, config: ConfigT, model: nn.Module | None = None) -> Self:
+        """Load the data, and make a fresh model, its weights drawn from torch's random generator, or use this one.
+
+        Raises:
+            DataError: the data cannot be used, or is not what the model, made by `model_from`, was trained on.
+        """
 
     @classmethod
     @abstractmethod
@@ -65,6 +74,11 @@ class Task(ABC, Generic[ConfigT]):
     @abstractmethod
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the training data."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Training examples in a full batch."""
+        return self.config.training.batch_size
 
     @abstractmethod
     def batch(self, step: int) -> Any:
@@ -78,23 +92,6 @@ class Task(ABC, Generic[ConfigT]):
     def evaluate_split(self, model: nn.Module, split: str) -> dict[str, Any] | None:
         """Metrics of the model on ``train``, ``validation`` or ``test``; None where there is no such split."""
 
-    @classmethod
-    @abstractmethod
-    def predict(cls, model: nn.Module, files: Sequence[str]) -> list[Prediction]:
-        """Answer to files of the user's."""
-
-    @abstractmethod
-    def examples(self, model: nn.Module, count: int) -> list[Prediction]:
-        """Answer to some test examples that come with the data."""
-
-    def adopt(self, model: nn.Module) -> None:
-        """Use this model, made by `model_from`, with the task's data.
-
-        Raises:
-            DataError: the data is not what the model was trained on.
-        """
-        self.model = model
-
     @abstractmethod
     def description(self) -> dict[str, Any]:
         """JSON for the checkpoint: what `model_from` needs."""
@@ -107,6 +104,10 @@ class Task(ABC, Generic[ConfigT]):
         """Metrics on the validation split, without its size."""
         metrics = self.evaluate_split(model, "validation")
         return metrics and {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+    def metrics(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """The metrics to show for running means of the loss and of the sums of `loss`: these means."""
+        return means
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a step hands to the next besides the model: nothing."""
@@ -133,3 +134,16 @@ class Task(ABC, Generic[ConfigT]):
             elif not isinstance(module, Cell):
                 for name, value in module.named_parameters(recurse=False):
                     yield "/".join((*scope.split("."), name)).lstrip("/"), value, value.grad
+
+
+class Predictor(Task[ConfigT]):
+    """A task whose model answers to one input at a time: ``elman predict``."""
+
+    @classmethod
+    @abstractmethod
+    def predict(cls, model: nn.Module, files: Sequence[str]) -> list[Prediction]:
+        """Answer to files of the user's."""
+
+    @abstractmethod
+    def examples(self, model: nn.Module, count: int) -> list[Prediction]:
+        """Answer to some test examples that come with the data."""

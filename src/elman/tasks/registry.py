@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from elman.errors import OptionError, did_you_mean
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
+from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
 from elman.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class TaskEntry:
         return task
 
 
+#: How the language models of 2014 were trained: plain stochastic gradient descent at a rate of 1, clipped.
+_CLASSIC = TrainingConfig(epochs=2, batch_size=20, optimizer="sgd", learning_rate=1.0, clip_norm=5.0)
+
+
 TASKS: Final[tuple[TaskEntry, ...]] = (
     TaskEntry(
         name="classification",
@@ -85,6 +90,77 @@ TASKS: Final[tuple[TaskEntry, ...]] = (
                     validation=5000,
                     model=ClassifierConfig(hidden_size=256, bidirectional=True),
                     training=TrainingConfig(samples=400_000, learning_rate=1e-2),
+                ),
+            ),
+        },
+    ),
+    TaskEntry(
+        name="language-model",
+        command="language-model",
+        summary="Which word, or which character, comes next? Any text.",
+        config=LanguageModelConfig,
+        home="elman.tasks.language_model.task:LanguageModelling",
+        presets={
+            "pydoc": Preset(
+                "The English of Python's own documentation, which comes with Python: under two minutes.",
+                LanguageModelConfig(
+                    data="pydoc",
+                    model=NetworkConfig(
+                        hidden_size=256, tied_weights=True, input_dropout=0.3, dropout=0.3, output_dropout=0.3
+                    ),
+                    training=TrainingConfig(
+                        epochs=12, batch_size=20, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
+                    ),
+                ),
+            ),
+            "ptb": Preset(
+                "Penn Treebank as the tutorials have it: two LSTM layers of 200, dropout, two epochs.",
+                LanguageModelConfig(
+                    data="ptb",
+                    loss="sum-over-steps",
+                    keep_last=False,
+                    model=NetworkConfig(init_scale=0.05, input_dropout=0.5, dropout=0.5, output_dropout=0.5),
+                    training=_CLASSIC,
+                ),
+            ),
+            "ptb-small": Preset(
+                "Penn Treebank, two LSTM layers of 200 without dropout, 13 epochs (Zaremba et al. 2014).",
+                LanguageModelConfig(
+                    data="ptb",
+                    window=20,
+                    loss="sum-over-steps",
+                    keep_last=False,
+                    model=NetworkConfig(init_scale=0.1, initial_bias={"f": 0.0}),
+                    training=replace(_CLASSIC, epochs=13, schedule="exponential", decay=0.5, decay_after=4),
+                ),
+            ),
+            "ptb-medium": Preset(
+                "Penn Treebank, two LSTM layers of 650 with dropout, 39 epochs (Zaremba et al. 2014): hours.",
+                LanguageModelConfig(
+                    data="ptb",
+                    loss="sum-over-steps",
+                    keep_last=False,
+                    model=NetworkConfig(
+                        hidden_size=650,
+                        init_scale=0.05,
+                        initial_bias={"f": 0.0},
+                        input_dropout=0.5,
+                        dropout=0.5,
+                        output_dropout=0.5,
+                    ),
+                    training=replace(_CLASSIC, epochs=39, schedule="exponential", decay=0.8, decay_after=6),
+                ),
+            ),
+            "shakespeare": Preset(
+                "Tiny Shakespeare, character by character: two LSTM layers of 256.",
+                LanguageModelConfig(
+                    data="tinyshakespeare",
+                    level="character",
+                    window=64,
+                    model=NetworkConfig(hidden_size=256, embedding_size=64, dropout=0.2, output_dropout=0.2),
+                    training=TrainingConfig(
+                        epochs=20, batch_size=50, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
+                    ),
                 ),
             ),
         },

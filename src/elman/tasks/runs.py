@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,10 +12,12 @@ from torch import nn
 from elman.errors import OptionError, describe
 from elman.tasks.base import Task
 from elman.tasks.configuration import checked, from_mapping, to_mapping
-from elman.tasks.registry import TaskEntry
+from elman.tasks.registry import TASKS, TaskEntry
 from elman.training import Reporter, RunDirectory, Summary, load_checkpoint, prepare, train
 
 __all__ = ["evaluate_run", "load_run", "open_run", "resume_run", "start_run", "train_run"]
+
+TaskT = TypeVar("TaskT", bound=Task[Any])
 
 
 def start_run(entry: TaskEntry, config: Any, path: Path) -> tuple[RunDirectory, Task[Any]]:
@@ -63,29 +65,33 @@ def train_run(run: RunDirectory, task: Task[Any], reporter: Reporter) -> Summary
     return train(task, task.config.training, run, reporter=reporter)
 
 
-def load_run(path: Path) -> tuple[type[Task[Any]], nn.Module]:
+def load_run(path: Path, kind: type[TaskT]) -> tuple[type[TaskT], nn.Module]:
     """Load the model that a run has learned: that of its best evaluation, or else the last. Needs no data.
+
+    Args:
+        path: the run directory.
+        kind: what its task has to be.
 
     Raises:
         CheckpointError: it is no run directory, or there is no checkpoint yet, or one that cannot be used.
+        OptionError: its task is of another kind.
     """
-    entry, _, model = _learned(path)
-    return entry.load(), model
+    entry, _, model = _learned(path, kind)
+    return _class_of(entry, kind, path), model
 
 
-def open_run(path: Path, *, data: str | None = None) -> Task[Any]:
+def open_run(path: Path, kind: type[TaskT], *, data: str | None = None) -> TaskT:
     """Load the model of a run with its data, or other data of the same make.
 
     Raises:
         CheckpointError: as `load_run`.
-        DataError: the data cannot be used, or has other classes, features or another scale than the run's.
+        OptionError: as `load_run`.
+        DataError: the data cannot be used, or is not of the make of the run's.
     """
-    entry, config, model = _learned(path)
+    entry, config, model = _learned(path, kind)
     if data is not None:
         config = replace(config, data=data)
-    task = entry.load().from_config(config)
-    task.adopt(model)
-    return task
+    return _class_of(entry, kind, path).from_config(config, model)
 
 
 def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) -> dict[str, Any]:
@@ -94,21 +100,30 @@ def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) ->
     Returns:
         The task, the split, and the metrics of the task.
     """
-    task = open_run(path, data=data)
+    task: Task[Any] = open_run(path, Task, data=data)
     metrics = task.evaluate_split(task.model, split)
     if metrics is None:
         raise OptionError(describe("--split", expected="a split that the data has", got=split))
     return {"task": task.name, "split": split, **metrics}
 
 
-def _learned(path: Path) -> tuple[TaskEntry, Any, nn.Module]:
+def _learned(path: Path, kind: type[Task[Any]]) -> tuple[TaskEntry, Any, nn.Module]:
     """The task of a run, its configuration, and the model of its best checkpoint, or else the last."""
     run = RunDirectory.open(path)
     entry, config = _config_of(run)
+    _class_of(entry, kind, path)  # says so before a large model is read
     checkpoint = load_checkpoint(run.checkpoint())
     model = entry.load().model_from(config, checkpoint.document.task)
     checkpoint.restore_model(model)
     return entry, config, model.eval()
+
+
+def _class_of(entry: TaskEntry, kind: type[TaskT], path: Path) -> type[TaskT]:
+    task = entry.load()
+    if issubclass(task, kind):
+        return task
+    fitting = ", ".join(other.name for other in TASKS if issubclass(other.load(), kind))
+    raise OptionError(describe(f"The task of {path}", expected=fitting, got=entry.name))
 
 
 def _config_of(run: RunDirectory) -> tuple[TaskEntry, Any]:

@@ -27,7 +27,7 @@ class TrainingConfig:
         OptionError: If options contradict each other; one message names every conflict by its flags.
 
     Example:
-        >>> TrainingConfig(samples=100_000, batch_size=128).total_steps(steps_per_epoch=430)
+        >>> TrainingConfig(samples=100_000).total_steps(steps_per_epoch=430, samples_per_step=128)
         782
         >>> TrainingConfig(epochs=2, samples=1000)
         Traceback (most recent call last):
@@ -40,13 +40,13 @@ class TrainingConfig:
     """Length of training in passes over the training data; fractions are allowed."""
 
     samples: PositiveInt | None = None
-    """Length of training in training examples, rounded up to whole batches."""
+    """Length of training in training examples (of text: words or characters), rounded up to whole batches."""
 
     steps: PositiveInt | None = None
     """Length of training in optimiser steps (batches)."""
 
     batch_size: PositiveInt = 128
-    """Examples in a batch."""
+    """Examples in a batch; of text, the streams that are read side by side."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """Optimiser: Adam, Adam with decoupled weight decay, or stochastic gradient descent."""
@@ -124,12 +124,12 @@ class TrainingConfig:
             problems.append(f"--decay-after belongs to --schedule exponential, got --schedule {self.schedule}.")
         return problems
 
-    def total_steps(self, steps_per_epoch: int) -> int:
+    def total_steps(self, steps_per_epoch: int, samples_per_step: int) -> int:
         """The length of training in steps."""
         if self.steps is not None:
             return self.steps
         if self.samples is not None:
-            return math.ceil(self.samples / self.batch_size)
+            return math.ceil(self.samples / samples_per_step)
         assert self.epochs is not None  # one of the three is given
         return max(1, round(self.epochs * steps_per_epoch))
 

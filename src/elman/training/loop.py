@@ -107,7 +107,7 @@ class _Training:
         self.parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
         self.bare_optimizer = _optimizer(self.parameters, config)
         self.model, self.optimizer = self.fabric.setup(task.model, self.bare_optimizer)
-        self.total = config.total_steps(task.steps_per_epoch)
+        self.total = config.total_steps(task.steps_per_epoch, task.samples_per_step)
         self.progress = Progress(steps_per_epoch=task.steps_per_epoch)
         self.saved_step = 0
         self.started = self.window_started = self.next_save = self.next_refresh = 0.0  # seconds by perf_counter
@@ -123,7 +123,7 @@ class _Training:
         if not resumed:
             self._illustrate()
             self._save(self.directory.last)
-        self.reporter.start(self.progress.step, self.total, self.task.steps_per_epoch)
+        self.reporter.start(self.progress.step, self.total, self.task.steps_per_epoch, self.task.unit)
         self.files.callback(self.reporter.close)
         self.model.train()
         while self._outcome() is None and interruption.signal is None:
@@ -143,7 +143,7 @@ class _Training:
         batch = self.task.batch(progress.step)
         self.optimizer.zero_grad()
         result = self.task.loss(self.model, batch)
-        self.fabric.backward(result.loss)
+        self.fabric.backward(result.loss if result.factor == 1.0 else result.loss * result.factor)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = get_total_norm(gradients)
         loss, gradient_norm = result.loss.item(), norm.item()
@@ -242,13 +242,13 @@ class _Training:
     def _measure(self) -> Measurement:
         """Means since the last point of the training curve."""
         window = self.progress.window
-        metrics = {name: total / window.count for name, total in window.sums.items()} if window.count else {}
+        means = {name: total / window.count for name, total in window.sums.items()} if window.count else {}
         speed = {
             "learning_rate": self._learning_rate(max(0, self.progress.step - 1)),
             "gradient_norm": window.gradient_norm,
             "samples_per_second": round(window.count / self._window_seconds(), 1),
         }
-        return self._point("train", metrics, speed)
+        return self._point("train", self.task.metrics(means) if means else {}, speed)
 
     def _point(
         self,

@@ -16,8 +16,8 @@ __all__ = ["LiveReporter", "PlainReporter", "Reporter", "reporter_for"]
 class Reporter(Protocol):
     """Told by the loop what happens."""
 
-    def start(self, step: int, total_steps: int, steps_per_epoch: int) -> None:
-        """Training begins, or goes on after ``step`` steps."""
+    def start(self, step: int, total_steps: int, steps_per_epoch: int, unit: str) -> None:
+        """Training begins, or goes on after ``step`` steps; its examples are counted in this unit, ``samples``."""
 
     def update(self, point: Measurement) -> None:
         """How it stands: at most four times a second."""
@@ -41,11 +41,11 @@ class PlainReporter:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._length = _Length(0, 1, 1)
+        self._length = _Length(0, 1, 1, "samples")
 
-    def start(self, step: int, total_steps: int, steps_per_epoch: int) -> None:
+    def start(self, step: int, total_steps: int, steps_per_epoch: int, unit: str) -> None:
         """Note the length of training."""
-        self._length = _Length(step, total_steps, steps_per_epoch)
+        self._length = _Length(step, total_steps, steps_per_epoch, unit)
 
     def update(self, point: Measurement) -> None:
         """Nothing: lines that have been printed cannot be refreshed."""
@@ -79,9 +79,9 @@ class LiveReporter(PlainReporter):
         self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self._task: TaskID | None = None
 
-    def start(self, step: int, total_steps: int, steps_per_epoch: int) -> None:
+    def start(self, step: int, total_steps: int, steps_per_epoch: int, unit: str) -> None:
         """Show the line."""
-        super().start(step, total_steps, steps_per_epoch)
+        super().start(step, total_steps, steps_per_epoch, unit)
         where = self._length.where(step)
         self._task = self._bar.add_task("", total=total_steps, completed=step, where=where, metrics="")
         self._bar.start()
@@ -118,8 +118,8 @@ def reporter_for(console: Console | None = None) -> Reporter:
 class _Length:
     """How far training is, in words."""
 
-    def __init__(self, step: int, total_steps: int, steps_per_epoch: int) -> None:
-        self._first, self._total, self._per_epoch = step, total_steps, steps_per_epoch
+    def __init__(self, step: int, total_steps: int, steps_per_epoch: int, unit: str) -> None:
+        self._first, self._total, self._per_epoch, self._unit = step, total_steps, steps_per_epoch, unit
         self._started = time.perf_counter()
 
     def where(self, step: int) -> str:
@@ -136,7 +136,7 @@ class _Length:
         """``12,000 samples/s  1:05 left``: the time left goes by this session alone."""
         done = point.step - self._first
         left = (time.perf_counter() - self._started) / done * (self._total - point.step) if done else 0.0
-        return f"{point.speed['samples_per_second']:,.0f} samples/s  {_clock(left)} left"
+        return f"{point.speed['samples_per_second']:,.0f} {self._unit}/s  {_clock(left)} left"
 
 
 def _metrics(point: Measurement) -> str:

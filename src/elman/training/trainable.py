@@ -17,14 +17,16 @@ class StepResult:
     """What came of one batch.
 
     Attributes:
-        loss: Scalar to differentiate, a mean over ``count`` examples.
+        loss: Scalar, a mean over ``count`` examples.
         count: Examples (or words) in the batch; the weight of this batch in running means.
         sums: Further metrics as sums over the batch, scalars; their running means are ``sum / count``.
+        factor: What the loss is multiplied by before it is differentiated; the curves show the loss itself.
     """
 
     loss: Tensor
     count: int
     sums: Mapping[str, Tensor] = field(default_factory=dict)
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ class Trainable(Protocol):
         """Batches in one pass over the training data."""
 
     @property
+    def samples_per_step(self) -> int:
+        """Examples in a full batch."""
+
+    @property
+    def unit(self) -> str:
+        """What the examples are, in the plural: ``samples``, ``words``."""
+
+    @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """The metric of ``evaluate`` that tells the best checkpoint, and whether more or less is better."""
 
@@ -73,6 +83,9 @@ class Trainable(Protocol):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float] | None:
         """Metrics of ``model`` (in evaluation mode, without gradients) on the validation split; None without one."""
+
+    def metrics(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """The metrics to show for running means of ``loss`` and the step's sums."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """What a step hands to the next besides the model: a carried hidden state; usually nothing."""

@@ -120,10 +120,9 @@ def test_a_model_from_the_description_gives_the_same(make_task: MakeTask, tmp_pa
     assert torch.equal(model.eval()(task.data.test.x), task.model.eval()(task.data.test.x))
 
 
-def test_adopt(make_task: MakeTask) -> None:
-    task, other = make_task(), make_task()
-    task.adopt(other.model)
-    assert task.model is other.model
+def test_a_trained_model_is_used(make_task: MakeTask) -> None:
+    task = make_task()
+    assert Classification(task.config, task.data, task.model).model is task.model
 
 
 @pytest.mark.parametrize(
@@ -137,18 +136,16 @@ def test_adopt(make_task: MakeTask) -> None:
         ("features", "toy: features must be 4 as in training, got 3"),
     ],
 )
-def test_adopt_refuses_other_data(make_task: MakeTask, change: Any, message: str) -> None:
+def test_a_trained_model_refuses_other_data(make_task: MakeTask, change: Any, message: str) -> None:
     task = make_task()
     data = task.data
     if change == "features":
         parts = {n: LabelledSequences(s.x[:, :, :3].contiguous(), s.y) for n, s in data.splits().items()}
-        other = Classification(task.config, replace(data, **parts))
+        other = replace(data, **parts)
     else:
-        other = Classification(task.config, replace(data, **change))
-    mine = other.model
+        other = replace(data, **change)
     with pytest.raises(DataError, match=message):
-        other.adopt(task.model)
-    assert other.model is mine
+        Classification(task.config, other, task.model)
 
 
 def test_notes(make_task: MakeTask) -> None:

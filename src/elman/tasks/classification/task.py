@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elman.data import LabelledData, LabelledSequences, ShuffledBatches, in_order, load_labelled, read_picture
 from elman.errors import DataError, describe
-from elman.tasks.base import Prediction, Task
+from elman.tasks.base import Prediction, Predictor
 from elman.tasks.classification.config import ClassificationConfig
 from elman.tasks.classification.model import SequenceClassifier, Specification
 from elman.tasks.classification.prediction import ClassPrediction
@@ -23,12 +23,16 @@ __all__ = ["Classification"]
 _EVALUATION_BATCH = 500
 
 
-class Classification(Task[ClassificationConfig]):
+class Classification(Predictor[ClassificationConfig]):
     """Learn which class a sequence belongs to.
 
     Args:
         config: the configuration.
         data: what to learn from; None loads what the configuration names.
+        model: a trained classifier to go on with; None makes a fresh one.
+
+    Raises:
+        DataError: the data has other classes, features or another scale than the model was trained on.
 
     Example:
         >>> from elman.training import TrainingConfig
@@ -40,31 +44,28 @@ class Classification(Task[ClassificationConfig]):
     name = "classification"
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
 
-    def __init__(self, config: ClassificationConfig, data: LabelledData | None = None) -> None:
+    def __init__(
+        self, config: ClassificationConfig, data: LabelledData | None = None, model: nn.Module | None = None
+    ) -> None:
         data = _load(config) if data is None else data
         self.data = data
         self._batches = ShuffledBatches(data.train, config.training.batch_size, config.training.seed)
         specification = Specification(data.classes, data.train.steps, data.train.features, data.scale, data.image)
-        super().__init__(config, SequenceClassifier(config.model, specification))
+        if model is None:
+            model = SequenceClassifier(config.model, specification)
+        else:
+            _require_same(data.name, trained=cast(SequenceClassifier, model).specification, found=specification)
+        super().__init__(config, model)
 
     @classmethod
-    def from_config(cls, config: ClassificationConfig) -> Self:
-        """Load the data and make a fresh model."""
-        return cls(config)
+    def from_config(cls, config: ClassificationConfig, model: nn.Module | None = None) -> Self:
+        """Load the data, and make a fresh model or use this one."""
+        return cls(config, model=model)
 
     @classmethod
     def model_from(cls, config: ClassificationConfig, description: Mapping[str, Any]) -> SequenceClassifier:
         """Make a model for the weights of a checkpoint."""
         return SequenceClassifier(config.model, Specification.from_json(description))
-
-    def adopt(self, model: nn.Module) -> None:
-        """Use a trained model, if the data has its classes, features and scale."""
-        trained, mine = cast(SequenceClassifier, model).specification, self._classifier.specification
-        for what in ("classes", "features", "scale"):
-            if getattr(trained, what) != getattr(mine, what):
-                expected = f"{getattr(trained, what)} as in training"
-                raise DataError(describe(f"{self.data.name}: {what}", expected=expected, got=f"{getattr(mine, what)}"))
-        super().adopt(model)
 
     def description(self) -> dict[str, Any]:
         """Return the specification of the model."""
@@ -165,6 +166,13 @@ class Classification(Task[ClassificationConfig]):
 def _load(config: ClassificationConfig) -> LabelledData:
     validation = int(config.validation) if config.validation >= 1 else config.validation
     return load_labelled(config.data, validation=validation, seed=config.training.seed, image_size=config.image_size)
+
+
+def _require_same(name: str, *, trained: Specification, found: Specification) -> None:
+    for what in ("classes", "features", "scale"):
+        if getattr(trained, what) != getattr(found, what):
+            expected = f"{getattr(trained, what)} as in training"
+            raise DataError(describe(f"{name}: {what}", expected=expected, got=f"{getattr(found, what)}"))
 
 
 def _logits(model: nn.Module, batch: LabelledSequences) -> tuple[Tensor, Tensor]:
