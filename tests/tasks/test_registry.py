@@ -4,6 +4,7 @@ import pytest
 
 from elman.errors import OptionError
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
+from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
 from elman.tasks.registry import TASKS, find_preset, find_task
 from elman.training.config import TrainingConfig
 
@@ -53,7 +54,11 @@ def test_task_is_the_one_it_says(task) -> None:
     [
         ("mnits", "Did you mean 'mnist'?"),
         ("classification", "Did you mean 'classify'?"),
-        ("ptb", "Known: classify, digits, mnist, mnist-bidirectional."),
+        ("ptbb", "Did you mean 'ptb'?"),
+        (
+            "zzz",
+            "Known: classify, digits, language-model, mnist, mnist-bidirectional, ptb, ptb-medium, ptb-small, pydoc, shakespeare.",
+        ),
         ("", "Known: classify"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 import yaml
 
 from elman.errors import CheckpointError, DataError, OptionError
+from elman.tasks.base import Predictor
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
+from elman.tasks.language_model.task import LanguageModelling
 from elman.tasks.registry import find_task
 from elman.tasks.runs import evaluate_run, load_run, open_run, resume_run, start_run, train_run
 from elman.training import PlainReporter, RunDirectory, TrainingConfig, load_checkpoint
@@ -89,21 +92,21 @@ def test_load_takes_the_best_and_needs_no_data(start: Start, tmp_path: Path) -> 
     run.best.rename(tmp_path / "best")
     run.last.rename(run.best)  # told apart by their places, whichever they are
     (tmp_path / "best").rename(run.last)
-    weights = load_run(path)[1].state_dict()
+    weights = load_run(path, Predictor)[1].state_dict()
     assert all(torch.equal(value, last[name]) for name, value in weights.items())
     run.best.unlink()
-    weights = load_run(path)[1].state_dict()
+    weights = load_run(path, Predictor)[1].state_dict()
     assert all(torch.equal(value, best[name]) for name, value in weights.items())
     run.last.unlink()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
-        load_run(path)
+        load_run(path, Predictor)
 
 
 def test_evaluate_is_of_the_best_model_on_the_split_asked_for(start: Start) -> None:
     path = start()
-    task, model = load_run(path)
+    task, model = load_run(path, Predictor)
     assert not model.training
-    opened = open_run(path)
+    opened = open_run(path, Predictor)
     assert isinstance(opened, task)
     sizes = {"train": 39, "validation": 9, "test": 12}
     for split, size in sizes.items():
@@ -143,7 +146,7 @@ def test_config_that_was_damaged_by_hand(start: Start) -> None:
     path = start(steps=1, epochs=None)
     file = path / "config.yaml"
     file.write_text(file.read_text().replace("hidden_size: 5", "hidden_sise: 5"))
-    for use in (resume_run, load_run, open_run):
+    for use in (resume_run, partial(load_run, kind=Predictor), partial(open_run, kind=Predictor)):
         with pytest.raises(OptionError, match=rf"{file}: model\.hidden_sise is unknown\. Did you mean 'hidden_size'\?"):
             use(path)
 
@@ -155,5 +158,12 @@ def test_config_that_does_not_fit_the_checkpoint(start: Start) -> None:
     with pytest.raises(
         CheckpointError, match=r"best\.safetensors does not fit: .* has shape \(20, 3\) where the model has \(24, 3\)"
     ) as caught:
-        load_run(path)
+        load_run(path, Predictor)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_another_kind_is_refused(start: Start) -> None:
+    path = start(steps=1, epochs=None)
+    for use in (load_run, open_run):
+        with pytest.raises(OptionError, match=rf"The task of {path} must be language-model, got classification\."):
+            use(path, LanguageModelling)
