@@ -38,7 +38,7 @@ PUBLIC = {
     """,
     "elman.training": """
         Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult
-        Summary Trainable TrainingConfig graph_def learning_rate load_checkpoint prepare reporter_for train
+        Summary Trainable TrainingConfig byte_bars graph_def learning_rate load_checkpoint prepare reporter_for train
     """,
     "elman.testing": """
         CASES TOLERANCES Case Comparison Place assert_cell_conforms compare_backends places properties

@@ -21,7 +21,9 @@ from elman.cli import main
 from elman.training import load_checkpoint
 
 OPTIONS = ["--steps", "300", "--checkpoint-seconds", "0.2", "--threads", "1", "--log-steps", "20"]
-TRAIN = ["train", "digits", *OPTIONS, "--hidden-size", "32", "--input-dropout", "0.1"]
+SMALL = ["--hidden-size", "32", "--input-dropout", "0.1"]
+DIGITS = ["train", "digits", *SMALL, *OPTIONS]
+TEXT = ["train", "pydoc", *SMALL, "--window", "9", *OPTIONS]  # the state is carried over from step to step
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,17 @@ def processes() -> Iterator[ForkServerContext]:
         yield context
 
 
+@pytest.fixture(scope="module", params=[DIGITS, TEXT], ids=["digits", "text"])
+def train(request: pytest.FixtureRequest) -> list[str]:
+    """The command of a training."""
+    return list(request.param)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(train: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing happened to."""
     path = tmp_path_factory.mktemp("whole") / "run"
-    assert main([*TRAIN, "--out", str(path)]) == 0
+    assert main([*train, "--out", str(path)]) == 0
     return path
 
 
@@ -61,8 +69,10 @@ def last_step(run: Path) -> int:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_by_a_signal(begin, elman, whole: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
-    child = begin([*TRAIN, "--out", "run"])
+def test_stopped_by_a_signal(
+    begin, elman, train: list[str], whole: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    child = begin([*train, "--out", "run"])
     time.sleep(0.3)
     os.kill(child.pid, number)
     child.join()
@@ -76,10 +86,10 @@ def test_stopped_by_a_signal(begin, elman, whole: Path, tmp_path: Path, number: 
     assert_same(whole, tmp_path / "run")
 
 
-def test_killed_five_times(begin, elman, refused, whole: Path, tmp_path: Path) -> None:
+def test_killed_five_times(begin, elman, refused, train: list[str], whole: Path, tmp_path: Path) -> None:
     """Before there is a checkpoint, and at four random moments."""
     run = tmp_path / "run"
-    child = begin([*TRAIN, "--out", "run"], interrupted.stalled_before_the_first_checkpoint)
+    child = begin([*train, "--out", "run"], interrupted.stalled_before_the_first_checkpoint)
     child.kill()
     child.join()
     assert list((run / "checkpoints").iterdir()) == []
@@ -99,7 +109,7 @@ def test_killed_five_times(begin, elman, refused, whole: Path, tmp_path: Path) -
 
 
 def test_two_at_once(begin, elman, tmp_path: Path) -> None:
-    child = begin([*TRAIN, "--out", "run"])
+    child = begin([*DIGITS, "--out", "run"])
     config = (tmp_path / "run/config.yaml").read_bytes()
     try:
         refusals = [elman("resume", "run", *length) for length in ((), ("--steps", 400))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -70,23 +69,12 @@ def fetch(name: _Name, *, directory: Path | None = None) -> int:
         directory: Where to put it; none: the cache, where `elman train` looks.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
     from elman.data.catalogue import fetch as fetch_files
+    from elman.training import byte_bars
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bars = Progress(*columns, console=console)
-    tasks: dict[str, TaskID] = {}
-    with ExitStack() as shown:
-
-        def progress(file: str, done: int, total: int) -> None:
-            if not tasks:
-                shown.enter_context(bars)
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=done)
-
+    with byte_bars(console) as progress:
         folder = fetch_files(name, directory, progress)
     where = "It comes with elman: nothing to fetch." if folder is None else f"Complete and verified: {folder}"
     console.print(where, highlight=False, soft_wrap=True)

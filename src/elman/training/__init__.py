@@ -8,7 +8,7 @@
 ``checkpoint.py``   one safetensors file with all that resuming needs
 ``run.py``          the run directory and its journals
 ``measurement.py``  a point of the curves
-``progress.py``     the live line, or plain lines
+``progress.py``     the live line, or plain lines; bars
 ``tensorboard.py``  curves, histograms, graph, pictures, hyper-parameters
 ``interruption.py`` Ctrl-C and SIGTERM between steps
 ==================  ================================================================================
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from elman.training.config import TrainingConfig
     from elman.training.loop import Summary, prepare, train
     from elman.training.measurement import Measurement
-    from elman.training.progress import LiveReporter, PlainReporter, Reporter, reporter_for
+    from elman.training.progress import LiveReporter, PlainReporter, Reporter, byte_bars, reporter_for
     from elman.training.run import RunDirectory
     from elman.training.schedule import learning_rate
     from elman.training.tensorboard import Board, graph_def
@@ -50,6 +50,7 @@ _HOME = {
         "LiveReporter",
         "PlainReporter",
         "Reporter",
+        "byte_bars",
         "reporter_for",
     ),
     "elman.training.run": ("RunDirectory",),
@@ -80,6 +81,7 @@ __all__ = [
     "Summary",
     "Trainable",
     "TrainingConfig",
+    "byte_bars",
     "graph_def",
     "learning_rate",
     "load_checkpoint",

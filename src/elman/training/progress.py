@@ -1,16 +1,18 @@
-"""What a training says while it runs: a live line on a terminal, plain lines elsewhere."""
+"""What long work says while it runs: training a live line on a terminal, plain lines elsewhere; files a bar each."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from elman.training.measurement import Measurement
 
-__all__ = ["LiveReporter", "PlainReporter", "Reporter", "reporter_for"]
+__all__ = ["LiveReporter", "PlainReporter", "Reporter", "byte_bars", "reporter_for"]
 
 
 class Reporter(Protocol):
@@ -113,6 +115,28 @@ def reporter_for(console: Console | None = None) -> Reporter:
     """
     console = console or Console(stderr=True)
     return LiveReporter(console) if console.is_terminal and not console.is_dumb_terminal else PlainReporter(console)
+
+
+@contextmanager
+def byte_bars(console: Console | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """Give what is to be called with (name, bytes so far, bytes in all); it shows a bar a name from its first call on.
+
+    Args:
+        console: Where to show them; standard error by default.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bars = Progress(*columns, console=console or Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+    with ExitStack() as shown:
+
+        def progress(name: str, done: int, total: int) -> None:
+            if not tasks:
+                shown.enter_context(bars)
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield progress
 
 
 class _Length:

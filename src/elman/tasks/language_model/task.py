@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
@@ -16,9 +17,12 @@ from elman.tasks.base import Task
 from elman.tasks.drawing import draw_linear, draw_recurrent
 from elman.tasks.language_model.config import LanguageModelConfig
 from elman.tasks.language_model.model import LanguageModel
-from elman.training import GraphNode, StepResult
+from elman.training import GraphNode, StepResult, byte_bars
 
 __all__ = ["LanguageModelling"]
+
+
+_RELEASE = 1000  # steps after which what was read of the text is let go: a text larger than memory stays small
 
 
 class Batch(NamedTuple):
@@ -112,6 +116,8 @@ class LanguageModelling(Task[LanguageModelConfig]):
 
     def batch(self, step: int) -> Batch:
         """The window of a step."""
+        if step % _RELEASE == 0:
+            self.corpus.release()
         return _read(self._ids, self._streams.window(step))
 
     def loss(self, model: nn.Module, batch: Batch) -> StepResult:
@@ -192,10 +198,12 @@ class LanguageModelling(Task[LanguageModelConfig]):
 def _load(config: LanguageModelConfig, model: nn.Module | None) -> Corpus:
     """Load the text; for a trained model, in its vocabulary."""
     size, vocabulary = config.vocabulary_size, config.vocabulary
-    corpus = load_corpus(config.data, level=config.level, vocabulary_size=size, vocabulary=vocabulary)
-    if model is None or corpus.vocabulary.entries == cast(LanguageModel, model).vocabulary.entries:
-        return corpus
-    return load_corpus(config.data, level=config.level, vocabulary=cast(LanguageModel, model).vocabulary)
+    with byte_bars() as progress:
+        load = partial(load_corpus, config.data, level=config.level, progress=progress)
+        corpus = load(vocabulary_size=size, vocabulary=vocabulary)
+        if model is None or corpus.vocabulary.entries == cast(LanguageModel, model).vocabulary.entries:
+            return corpus
+        return load(vocabulary=cast(LanguageModel, model).vocabulary)
 
 
 def _read(ids: np.ndarray[Any, np.dtype[Any]], window: Window) -> Batch:
