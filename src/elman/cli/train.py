@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     base = _unset(entry.config) if base is None else base
     arguments: Any = parse(_arguments(_without_length(base, rest)), rest, f"train {name}", pairs=True)
     config = checked(entry, arguments.flags)
-    config = replace(config, data=_absolute(config.data))
+    config = _with_absolute_paths(config)
     out = arguments.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
     from elman.tasks.runs import start_run
@@ -123,12 +123,16 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
     return None
 
 
-def _absolute(data: str) -> str:
-    """A path is kept absolute, so that the run can be used from any folder; a name that elman knows stays."""
+def _with_absolute_paths(config: Any) -> Any:
+    """Paths are kept absolute, so that the run can be used from any folder; a name of data that elman knows stays."""
     from elman.data.catalogue import catalogue
 
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() and data not in catalogue() else data
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    paths: dict[str, Any] = {n: v.expanduser().resolve() for n, v in values.items() if isinstance(v, Path)}
+    data = Path(config.data).expanduser()
+    if data.exists() and config.data not in catalogue():
+        paths["data"] = str(data.resolve())
+    return replace(config, **paths)
 
 
 def _usage() -> str:

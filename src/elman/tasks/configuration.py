@@ -129,7 +129,9 @@ def _merged(base: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """YAML has no tuples."""
+    """YAML has no tuples and no paths."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from elman.errors import OptionError
-from elman.tasks.configuration import from_mapping
+from elman.tasks.configuration import from_mapping, to_mapping
+from elman.tasks.registry import find_task
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
 
 
@@ -19,7 +21,7 @@ from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
             "--tied-weights needs --embedding-size and --hidden-size to be the same, got 5 and 6",
         ),
         (LanguageModelConfig, {"window": 9, "backward_steps": 8}, "--backward-steps must be at least --window, got 8"),
-        (LanguageModelConfig, {"vocabulary": "words", "vocabulary_size": 9}, "leave out --vocabulary-size"),
+        (LanguageModelConfig, {"vocabulary": Path("words"), "vocabulary_size": 9}, "leave out --vocabulary-size"),
     ],
 )
 def test_conflicts_are_named_by_their_flags(config: Any, fields: dict[str, Any], message: str) -> None:
@@ -45,3 +47,10 @@ def test_all_conflicts_come_in_one_message() -> None:
 def test_values_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         from_mapping({"task": "language-model", "data": "ptb", **fields}, source="file")
+
+
+def test_paths_go_through_yaml() -> None:
+    config = LanguageModelConfig(data="ptb", vocabulary=Path("words"))
+    mapping = to_mapping(find_task("language-model"), config)
+    assert mapping["vocabulary"] == "words"
+    assert from_mapping(mapping, source="file")[1] == config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -85,7 +86,7 @@ class LanguageModelConfig:
     vocabulary_size: PositiveInt | None = None
     """How many of the most frequent words are known, the rest is <unk>; none: 10,000."""
 
-    vocabulary: str | None = None
+    vocabulary: Path | None = None
     """A file with the known words, one a line; none: the most frequent of the training text."""
 
     window: PositiveInt = 35
