@@ -32,9 +32,9 @@ PUBLIC = {
     "elman.layers.explain": "explain",
     "elman.interop": "from_torch",
     "elman.data": """
-        Entry FileStatus ImageFormat LabelledData LabelledSequences RemoteFile ShuffledBatches cache_directory fetch
-        hold_out in_order load_digits load_idx load_image_folder load_labelled load_npz read_idx read_picture verify
-        write_idx
+        Corpus Entry FileStatus ImageFormat LabelledData LabelledSequences Level RemoteFile ShuffledBatches Streams
+        Vocabulary Window cache_directory fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
+        load_labelled load_npz read_idx read_picture verify write_idx
     """,
     "elman.training": """
         Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import elman.data
 
 
 def test_every_public_name_is_there():
-    for name in elman.data.__all__:
-        assert getattr(elman.data, name).__name__ == name
+    for home, names in elman.data._HOME.items():
+        for name in names:
+            assert getattr(elman.data, name) is getattr(importlib.import_module(home), name)
     assert set(elman.data.__all__) <= set(dir(elman.data))
     assert set(elman.data.__all__) == {name for names in elman.data._HOME.values() for name in names}
     modules = {path.stem for path in Path(elman.data.__file__).parent.glob("*.py")}

@@ -10,8 +10,16 @@
 ``image_folder``    a folder of images with a sub-folder for each class
 ``images``          one picture file, brought into the form of the training images
 ``arrays``          an ``.npz`` of sequences
-``catalogue``       what ``elman data list|fetch|verify`` knows; ``entry`` is the form of its entries
+``corpus``          a text: ``load_corpus`` opens any of the kinds below
+``vocabulary``      words or characters as numbers
+``text_source``     what a ``--data`` value is where a text is wanted
+``text``            a text file in blocks, checked as it is read
+``encoding``        from text to ids, and what is noted on the way
+``id_files``        the ids on disk: built once, mapped into memory
+``pydoc``           the English of Python's own documentation
+``ptb``             the Penn Treebank: its three files, their check sums and mirrors; ``shakespeare`` likewise
 ``streams``         long sequences as parallel streams, window by window: ``Streams``
+``catalogue``       what ``elman data list|fetch|verify`` knows; ``entry`` is the form of its entries
 ``download``        one file from several mirrors, resumed and verified
 ``limits``          the check of promised sizes before memory is taken
 ==================  =========================================================================
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
     from elman.data.labelled import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order
     from elman.data.source import load_labelled
     from elman.data.streams import Streams, Window
-    from elman.data.vocabulary import Vocabulary
+    from elman.data.vocabulary import Level, Vocabulary
 
 _HOME = {
     "elman.data.arrays": ("load_npz",),
@@ -54,7 +62,7 @@ _HOME = {
     "elman.data.labelled": ("LabelledData", "LabelledSequences", "ShuffledBatches", "hold_out", "in_order"),
     "elman.data.source": ("load_labelled",),
     "elman.data.streams": ("Streams", "Window"),
-    "elman.data.vocabulary": ("Vocabulary",),
+    "elman.data.vocabulary": ("Level", "Vocabulary"),
 }
 __getattr__, __dir__ = exports(__name__, _HOME)
 
@@ -65,6 +73,7 @@ __all__ = [
     "ImageFormat",
     "LabelledData",
     "LabelledSequences",
+    "Level",
     "RemoteFile",
     "ShuffledBatches",
     "Streams",

@@ -12,6 +12,9 @@ from pathlib import Path
 from elman.data.download import digest, download
 from elman.data.entry import Entry, FileStatus, cache_directory, find
 from elman.data.mnist import MNIST
+from elman.data.ptb import PTB
+from elman.data.pydoc import PYDOC
+from elman.data.shakespeare import SHAKESPEARE
 from elman.errors import OptionError, describe, did_you_mean
 
 __all__ = ["catalogue", "fetch", "verify"]
@@ -28,11 +31,11 @@ def catalogue() -> dict[str, Entry]:
 
     Example:
         >>> sorted(catalogue())
-        ['digits', 'mnist']
+        ['digits', 'mnist', 'ptb', 'pydoc', 'tinyshakespeare']
         >>> catalogue()["digits"].bundled
         True
     """
-    return {entry.name: entry for entry in (_DIGITS, MNIST)}
+    return {entry.name: entry for entry in (_DIGITS, MNIST, PYDOC, PTB, SHAKESPEARE)}
 
 
 def fetch(

@@ -8,6 +8,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def load_corpus(
     size = DEFAULT_SIZE if vocabulary_size is None else vocabulary_size
     text = open_text(source)
     encoder = Encoder(text.splits, level, size, given, progress or (lambda what, done, total: None))
-    files = [part.path for part in text.splits.values() if isinstance(part, TextFile)]
+    files = {split: part.path for split, part in text.splits.items() if isinstance(part, TextFile)}
     if files:
         chosen = size if given is None else hashlib.sha256(json.dumps(given.to_json()).encode()).hexdigest()
         encoding, splits = mapped_ids(files, {"level": level, "vocabulary": chosen}, encoder.encode)
@@ -95,6 +96,8 @@ def load_corpus(
 
 
 def _given(vocabulary: Vocabulary | str | os.PathLike[str] | None, level: Level, size: int | None) -> Vocabulary | None:
+    if level not in get_args(Level):
+        raise OptionError(describe("level", expected="'word' or 'character'", got=repr(level)))
     if size is not None and not 3 <= size <= LARGEST_VOCABULARY:
         expected = f"3 to {LARGEST_VOCABULARY:,} entries, <unk> and <eos> among them"
         raise OptionError(describe("vocabulary size", expected=expected, got=f"{size:,}"))

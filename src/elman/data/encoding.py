@@ -80,7 +80,7 @@ class Encoder:
                 unknown += int(np.count_nonzero(ids == vocabulary.unknown))
                 narrow = ids.astype(kind)
                 if split == "train":
-                    digest.update(narrow)
+                    digest.update(narrow.data)
                 sink(split, narrow)
             if not length:
                 raise DataError(describe(f"the {split} text", expected="at least a line", got="nothing"))
@@ -94,9 +94,8 @@ class Encoder:
     def _counted(self, notes: list[str]) -> Vocabulary:
         counts = count_entries(self._blocks("train", "counting"), self.level)
         vocabulary = Vocabulary.by_frequency(counts, self.level, self.size)
-        known = sum(entry in counts for entry in vocabulary.entries)
-        if known < len(counts):
-            notes.append(f"the {known:,} most frequent of {len(counts):,} different {self.level}s are kept")
+        if not counts.keys() <= set(vocabulary.entries):
+            notes.append(f"the vocabulary is limited to the {len(vocabulary):,} most frequent {self.level}s")
         return vocabulary
 
     def _blocks(self, split: str, doing: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ __all__ = ["PTB"]
 
 PTB = Entry(
     name="ptb",
-    description="Penn Treebank, 1.1 million words of the Wall Street Journal, 10,000 different (Mikolov et al. 2010)",
-    licence="none stated for the text; Wall Street Journal articles (LDC), commonly used for research",
+    description="1.1 million words of the Wall Street Journal, 10,000 different (Mikolov et al. 2010)",
+    licence="none stated for the text (LDC Penn Treebank material); commonly used for research",
     files=(
         RemoteFile("ptb.train.txt", 5101618, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
         RemoteFile("ptb.valid.txt", 399782, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),

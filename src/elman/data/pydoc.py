@@ -14,7 +14,7 @@ __all__ = ["PYDOC", "english", "pydoc_splits"]
 
 PYDOC = Entry(
     name="pydoc",
-    description="the prose of Python's documentation topics (pydoc_data), a sentence a line; differs between versions",
+    description="the English of Python's own documentation topics, differs between Python's versions",
     licence="PSF License Version 2",
 )
 
@@ -44,21 +44,20 @@ def pydoc_splits() -> tuple[dict[str, str], str]:
 
     Example:
         >>> splits, note = pydoc_splits()
-        >>> splits["train"].splitlines()[1]
-        'The simple form , “ assert expression ” , is equivalent to'
+        >>> splits["train"].splitlines()[0]
+        'Assert statements are a convenient way to insert debugging assertions into a program :'
     """
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         cause = "Some systems leave it out of Python; give another --data."
         raise DataError(describe("pydoc", expected="in Python's pydoc_data", got="none", cause=cause)) from error
-    return _split(
-        english(topics)
-    ), f"from the documentation of Python {platform.python_version()}; others differ a little"
+    note = f"from the documentation of Python {platform.python_version()}; other versions have other text"
+    return _split(english(topics)), note
 
 
 def english(topics: Mapping[str, str]) -> dict[str, list[str]]:
-    """The sentences of documentation topics: no code, tables, grammar or headings, and each sentence once.
+    r"""The sentences of documentation topics: no code, tables, grammar or headings, and each sentence once.
 
     Args:
         topics: Plain text as Sphinx writes it, by name.
@@ -67,8 +66,9 @@ def english(topics: Mapping[str, str]) -> dict[str, list[str]]:
         The sentences of each topic, tokens set apart by a space, topics in alphabetical order.
 
     Example:
-        >>> english({"a": "Title\\n*****\\n\\nIt doesn't call *f* (see\\n\\"f()\\").  Code:\\n\\n   >>> f()\\n"})
-        {'a': ['It does n't call f ( see “ f() ” ) .']}
+        >>> topic = 'Calls\n*****\n\nThis calls the\n*primary* (see "Callable").\n\n   f(x) # not English.\n'
+        >>> english({"calls": topic})
+        {'calls': ['This calls the primary ( see “ Callable ” ) .']}
     """
     seen: set[str] = set()
     found = {}
@@ -80,16 +80,15 @@ def english(topics: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _split(sentences: Mapping[str, list[str]]) -> dict[str, str]:
-    """Whole topics to validation and test, whichever is behind its share; a topic larger than a share is for training."""
+    """Whole topics to validation and test, as long as each keeps to its share of what was read so far."""
     sizes = {name: sum(map(len, lines)) for name, lines in sentences.items()}
-    largest = sum(sizes.values()) // _SHARE
     splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     held = dict.fromkeys(("validation", "test"), 0)
     read = 0
     for name, lines in sentences.items():
         read += sizes[name]
         behind = min(held, key=lambda split: held[split])
-        fits = sizes[name] <= largest and held[behind] + sizes[name] <= read // _SHARE
+        fits = held[behind] + sizes[name] <= read // _SHARE
         splits[behind if fits else "train"] += lines
         if fits:
             held[behind] += sizes[name]
@@ -107,7 +106,8 @@ def _sentences(block: str) -> Iterator[str]:
     text = re.sub(r"\s*\[\d+\]", "", _LABEL.sub("", " ".join(text.split())))
     tokens = list(_tokens(text))
     begin = 0
-    for end, following in zip(range(1, len(tokens) + 1), [*tokens[1:], ""], strict=False):
+    for end in range(1, len(tokens) + 1):
+        following = tokens[end] if end < len(tokens) else ""
         if _ends(tokens[begin:end], following):
             if _is_english(tokens[begin:end]):
                 yield " ".join(tokens[begin:end])
@@ -125,7 +125,7 @@ def _tokens(text: str) -> Iterator[str]:
     for match in _LITERAL.finditer(text):
         yield from _plain(text[place : match.start()])
         quoted = match[1] or match[2]
-        yield from ("“", *(_plain(match[3] or match[4]) if quoted is None else _code(quoted)), "”")
+        yield from ("“", *(_tokens(match[3] or match[4]) if quoted is None else _code(quoted)), "”")
         place = match.end()
     yield from _plain(text[place:])
 
@@ -147,7 +147,7 @@ def _ends(tokens: list[str], following: str) -> bool:
     if tokens[-1] == ")" and tokens[0] == "(":
         return tokens[-2] in _STOPS
     begins = not following or following in {"“", "("} or following[0].isupper()
-    return tokens[-1] in _STOPS and begins or (tokens[-1] == ":" and not following)
+    return (tokens[-1] in _STOPS and begins) or (tokens[-1] == ":" and not following)
 
 
 def _is_english(tokens: list[str]) -> bool:

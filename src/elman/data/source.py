@@ -11,6 +11,7 @@ from elman.data.idx_folder import is_idx_name, load_idx
 from elman.data.image_folder import class_folders, load_image_folder
 from elman.data.labelled import LabelledData
 from elman.data.mnist import MNIST
+from elman.data.text_source import TEXTS
 from elman.errors import DataError, OptionError, describe, did_you_mean
 
 __all__ = ["load_labelled"]
@@ -76,6 +77,9 @@ def _existing(source: str) -> Path:
         path = Path(source).expanduser()
     except RuntimeError as error:
         raise DataError(describe(f"--data {source}", expected=_ACCEPTED, got="the home of nobody")) from error
+    if not path.exists() and source in TEXTS:
+        cause = f"Train with it by `elman train language-model --data {source}`."
+        raise DataError(describe(f"--data {source}", expected=_ACCEPTED, got="a text", cause=cause))
     if not path.exists():
         near = "" if path.name != source else did_you_mean(source, _NAMES)
         raise DataError(describe(f"--data {source}", expected=_ACCEPTED, got="nothing of that name", cause=near))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Protocol
 from elman.data.vocabulary import Level
 from elman.errors import DataError, describe
 
-__all__ = ["SPLITS", "Progress", "Text", "TextFile", "TextInMemory", "cut_at_lines"]
+__all__ = ["Text", "TextFile", "TextInMemory", "cut_at_lines"]
 
-SPLITS = ("train", "validation", "test")
+Progress = Callable[[int, int], None]  # called with the bytes so far and the bytes in all
 
 _BLOCK = 1 << 20  # bytes
 _LONGEST_WORD = 1 << 20  # characters
@@ -32,18 +32,11 @@ _KINDS = {
 }
 
 
-class Progress(Protocol):
-    """What is called with the bytes so far and the bytes in all."""
-
-    def __call__(self, done: int, total: int, /) -> None: ...
-
-
 class Text(Protocol):
     """What comes in blocks that together are a text."""
 
     def blocks(self, level: Level, progress: Progress) -> Iterator[str]:
         """The text; at word level cut between words, and the last line ends as the others do."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +24,11 @@ _UNKNOWN, _END = "<unk>", "<eos>"
 _CODES = 0x110000  # Unicode has this many
 LARGEST_VOCABULARY = 1 << 20  # entries; each is a row of the embedding and one of the readout
 _LARGEST_FILE = 1 << 26  # bytes
+_MOST_WORDS = 1 << 22  # counted at once: half a gigabyte
 
 # What stands between two words when people read them, as in the Penn Treebank's own detokenisers.
-_NOT_BEFORE = frozenset(", . ; : ! ? ) ] } % ... '' ” ’ 's 're 've 'll 'd 'm ' n't".split())
-_NOT_AFTER = frozenset("( [ { `` “ ‘ $ #".split())
+_NOT_BEFORE = {*",.;:!?)]}%”’'", "...", "''", "n't", "'s", "'re", "'ve", "'ll", "'d", "'m"}
+_NOT_AFTER = {*"([{“‘$#", "``"}
 
 
 class _Rows(dict[str, int]):
@@ -73,6 +75,8 @@ class Vocabulary:
         if not 1 < len(self.entries) <= LARGEST_VOCABULARY:
             expected = f"2 to {LARGEST_VOCABULARY:,} entries"
             raise OptionError(describe("vocabulary", expected=expected, got=f"{len(self.entries):,}"))
+        if not all(isinstance(entry, str) for entry in self.entries):
+            raise OptionError(describe("vocabulary", expected="entries of text", got="others among them"))
         if len(set(self.entries)) < len(self.entries):
             twice = next(entry for entry, count in Counter(self.entries).items() if count > 1)
             raise OptionError(describe("vocabulary", expected="entries that differ", got=f"{twice!r} more than once"))
@@ -108,8 +112,7 @@ class Vocabulary:
             >>> Vocabulary.by_frequency({"b": 2, "a": 2, "c": 9, "d": 1}, "character", 4).entries
             ('c', 'a', 'b', '<unk>')
         """
-        ranked = sorted(counts, key=lambda entry: (-counts[entry], entry))
-        kept = ranked[:size]
+        kept = heapq.nsmallest(size, counts, key=lambda entry: (-counts[entry], entry))
         for needed in _needed(level):
             if needed not in kept:
                 # The least frequent one makes room; what the level needs is not given up for it.
@@ -131,7 +134,8 @@ class Vocabulary:
         Raises:
             IndexError: An id that is not in the vocabulary.
         """
-        pieces, before = [], None
+        pieces: list[str] = []
+        before: int | None = None
         for value in ids:
             entry = int(value)
             if entry < 0:
@@ -168,10 +172,7 @@ class Vocabulary:
             CheckpointError: It is something else.
         """
         try:
-            entries = fields["entries"]
-            if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-                raise TypeError("entries that are not a list of words or characters")
-            return cls(fields["level"], tuple(entries))
+            return cls(fields["level"], tuple(fields["entries"]))
         except (KeyError, TypeError, ValueError) as error:
             got = f"{type(fields).__name__} ({error})"
             raise CheckpointError(describe("The vocabulary", expected="a level and entries", got=got)) from error
@@ -195,11 +196,18 @@ def split_words(text: str) -> list[str]:
 
 
 def count_entries(blocks: Iterable[str], level: Level) -> Counter[str]:
-    """How often each word or character occurs in a text that comes in blocks, cut between words."""
+    """How often each word or character occurs in a text that comes in blocks, cut between words.
+
+    Where the different words become too many for memory, the rarest so far are forgotten (Mikolov et al. 2013,
+    word2vec); the frequent ones are counted exactly.
+    """
     if level == "word":
         words: Counter[str] = Counter()
         for block in blocks:
             words.update(split_words(block))
+            if len(words) > _MOST_WORDS:
+                rarest = min(words.values())
+                words = Counter({word: count for word, count in words.items() if count > rarest})
         return words
     codes = np.zeros(_CODES, np.int64)
     for block in blocks:
@@ -215,20 +223,8 @@ def read_vocabulary(path: str | os.PathLike[str], level: Level) -> Vocabulary:
     Raises:
         DataError: Not UTF-8, too large, or a line that is blank, not one entry, or there already.
     """
-    path = Path(path).expanduser()
-    try:
-        size = path.stat().st_size
-        if not path.is_file() or size > _LARGEST_FILE:
-            expected, got = (
-                f"a file of at most {_LARGEST_FILE:,} bytes",
-                f"{size:,} bytes" if path.is_file() else "none",
-            )
-            raise DataError(describe(f"vocabulary {path}", expected=expected, got=got))
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(describe(str(path), expected="UTF-8", got=f"another byte at {error.start:,}")) from error
-    except OSError as error:
-        raise DataError(describe(f"vocabulary {path}", expected="readable", got=error.strerror or "none")) from error
+    path = Path(path)
+    lines = _lines(path)
     places: dict[str, int] = {}
     for number, entry in enumerate(lines, 1):
         problem = f"{entry!r}, which line {places[entry]:,} has too" if entry in places else _problem(entry, level)
@@ -240,6 +236,25 @@ def read_vocabulary(path: str | os.PathLike[str], level: Level) -> Vocabulary:
         return Vocabulary(level, (*places, *missing))
     except OptionError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a vocabulary file, with either system's ends."""
+    if not path.is_file():
+        raise DataError(describe(f"vocabulary {path}", expected="a file", got="none of that name"))
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        got = f"the byte {error.object[error.start]:02x} at offset {error.start:,}"
+        raise DataError(describe(f"vocabulary {path}", expected="UTF-8 text", got=got)) from error
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise DataError(describe(f"vocabulary {path}", expected="readable", got=got)) from error
+    if len(content) > _LARGEST_FILE:
+        raise DataError(describe(f"vocabulary {path}", expected=f"at most {_LARGEST_FILE:,} bytes", got="more"))
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def _needed(level: Level) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import pytest
 
 from elman.errors import OptionError
 from elman.tasks.configuration import from_mapping, to_mapping
-from elman.tasks.registry import find_task
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
+from elman.tasks.registry import find_task
 
 
 @pytest.mark.parametrize(
