@@ -102,14 +102,14 @@ TASKS: Final[tuple[TaskEntry, ...]] = (
         home="elman.tasks.language_model.task:LanguageModelling",
         presets={
             "pydoc": Preset(
-                "The English of Python's own documentation, which comes with Python: under two minutes.",
+                "The English of Python's own documentation, which comes with Python: nothing to download, two minutes.",
                 LanguageModelConfig(
                     data="pydoc",
                     model=NetworkConfig(
-                        hidden_size=256, tied_weights=True, input_dropout=0.3, dropout=0.3, output_dropout=0.3
+                        hidden_size=256, tied_weights=True, input_dropout=0.5, dropout=0.3, output_dropout=0.5
                     ),
                     training=TrainingConfig(
-                        epochs=12, batch_size=20, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
+                        epochs=20, batch_size=20, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
                     ),
                 ),
             ),
