@@ -26,7 +26,7 @@ PUBLIC = {
         ResetBeforeGRUCell find
     """,
     "elman.layers": """
-        GRU LSTM RNN CoupledLSTM Linear LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU linear
+        GRU LSTM RNN CoupledLSTM Linear LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU Stream linear
         linear_cross_entropy
     """,
     "elman.layers.explain": "explain",

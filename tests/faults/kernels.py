@@ -10,6 +10,8 @@ FUNCTIONS = "tests/backends/llvm/test_functions.py"
 GEMM = "tests/backends/llvm/test_gemm.py"
 PRODUCTS = "tests/backends/llvm/test_products.py"
 TEAM = "tests/backends/llvm/test_team.py"
+PROGRAM = "tests/backends/llvm/test_program.py"
+STREAM = "tests/layers/test_stream.py"
 RUNTIME = "tests/backends/llvm/test_runtime.py"
 
 LSTM = f"{RECURRENCE} -k 'every_result[LSTMCell-float32]'"
@@ -96,9 +98,9 @@ FAULTS = (
     ),
     Fault(
         "every layer of a stack is laid out as the first",
-        "backends/llvm/recurrence.py",
-        "layouts.layers[layer > 0]",
-        "layouts.layers[0]",
+        "backends/llvm/draft.py",
+        "layouts[layer > 0]",
+        "layouts[0]",
         "tests/backends/llvm/test_stack.py",
     ),
     # backward
@@ -269,10 +271,88 @@ FAULTS = (
     ),
     Fault(
         "a chunk of forbidden words makes all losses no numbers",
-        "backends/llvm/cross_entropy.py",
-        "self._lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)",
-        'self._lowest = self.constant(-float("inf"))',
+        "backends/llvm/dense.py",
+        "self.lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)",
+        'self.lowest = self.constant(-float("inf"))',
         f"{PRODUCTS} -k forbidden",
+    ),
+    # programs and steps
+    Fault(
+        "a kernel begins before the one in front of it is done",
+        "backends/llvm/program.py",
+        "        code.barrier()\n",
+        "        with code.when(loop.index.equals(0)):\n            code.barrier()\n",
+        PROGRAM,
+    ),
+    Fault(
+        "what is added to an operand is lost",
+        "backends/llvm/program.py",
+        "+ operand) + added",
+        "+ operand) + added * 0",
+        PROGRAM,
+    ),
+    Fault(
+        "every layer of a step has the states of the first",
+        "backends/llvm/draft.py",
+        '(f"{when}_{state}", k * hidden * size)',
+        '(f"{when}_{state}", 0)',
+        f"{STREAM} -k every_cell",
+    ),
+    Fault(
+        "the backward direction of a stack begins with the first step",
+        "backends/llvm/recurrence.py",
+        "(time - 1) * step * size",
+        "time * step * size - time * step * size",
+        "tests/backends/llvm/test_stack.py",
+    ),
+    Fault(
+        "few rows of a linear layer have no bias",
+        "backends/llvm/linear.py",
+        '.load(self.only_if(self.given("bias"), mask))',
+        '.load(self.only_if(self["direct"].equals(0), mask))',
+        f"{PRODUCTS} -k test_linear",
+    ),
+    Fault(
+        "lanes beyond the vocabulary count in log-softmax",
+        "backends/llvm/readout.py",
+        "self.blend(mask, value, 0.0)",
+        "value",
+        f"{STREAM} -k vocabularies",
+    ),
+    Fault(
+        "chunks of a vocabulary with different maxima are added as they are",
+        "backends/llvm/readout.py",
+        ".broadcast().fma(part, loop.values[0])",
+        ".broadcast() + loop.values[0]",
+        f"{STREAM} -k vocabularies",
+    ),
+    Fault(
+        "a stream does not see that a weight lies otherwise at the same address",
+        "layers/step_plan.py",
+        "            and all(map(Tensor.is_contiguous, weights))\n",
+        "",
+        f"{STREAM} -k changed_weights",
+    ),
+    Fault(
+        "a stream does not see other modules",
+        "layers/step_plan.py",
+        "if there.get(name) is not part:",
+        "if False:",
+        f"{STREAM} -k changed_weights",
+    ),
+    Fault(
+        "a stream passes hooks by",
+        "layers/step_plan.py",
+        "if any(self.hooks):",
+        "if False:",
+        f"{STREAM} -k modules_run",
+    ),
+    Fault(
+        "the word behind the last is looked up",
+        "layers/stream.py",
+        "if not 0 <= word < plan.words:",
+        "if not 0 <= word <= plan.words:",
+        f"{STREAM} -k inputs_that_do_not_fit",
     ),
     # threads
     Fault(

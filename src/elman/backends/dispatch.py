@@ -14,7 +14,7 @@ from elman.backends.llvm import recurrence, runtime
 from elman.backends.selection import BACKENDS, backend, fall_back, wanted
 from elman.compiler.graph import Graph
 
-__all__ = ["BACKENDS", "Choice", "backend", "choose", "stack", "unroll"]
+__all__ = ["BACKENDS", "Choice", "backend", "choose", "stack", "step_refusal", "unroll"]
 
 
 class Choice(NamedTuple):
@@ -120,6 +120,22 @@ def stack(
     if not x.shape[0] or (_seen_by_torch(*tensors) or runtime.refusal(*tensors)) is not None:
         return None
     return recurrence.stack(graph, parameters, x, state, directions, valid, reset)
+
+
+def step_refusal(inputs: Tensor, state: Sequence[Tensor], dtype: torch.dtype, *, words: bool) -> str | None:
+    """Return why compiled code cannot do a step, of words or of x, with weights of a type; None where it can."""
+    if torch._C._are_functorch_transforms_active():
+        return "torch.func is at work"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    if (reason := _seen_by_torch(inputs, *state)) is not None:
+        return reason
+    if not inputs.shape[0]:
+        return "x has no rows"
+    for tensor in state if words else (inputs, *state):
+        if not tensor.is_cpu or tensor.dtype is not dtype:
+            return "x, states and weights differ in type or device"
+    return None if inputs.is_cpu else f"words are on {inputs.device}"
 
 
 def _refusal(graph: Graph, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor]) -> str | None:

@@ -56,8 +56,9 @@ def seen_by_torch(*tensors: Tensor | None) -> bool:
     if torch.compiler.is_compiling() or transformed() or intercepted() is not None:
         return True
     given = [tensor for tensor in tensors if tensor is not None]
+    device = given[0].device.type
     return (
-        torch.is_autocast_enabled(given[0].device.type)
+        (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device))  # "meta" knows of no autocast
         or any(tensor.dtype not in (torch.float32, torch.float64) for tensor in given)
         or any(type(tensor) is not Tensor and type(tensor) is not nn.Parameter for tensor in given)
     )

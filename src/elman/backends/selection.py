@@ -57,7 +57,7 @@ def wanted() -> str:
     return _wanted.get()
 
 
-def fall_back(reason: str, *, log: bool = True) -> None:
+def fall_back(reason: str, *, log: bool = True, instead: str = "the reference backend runs") -> None:
     """Take the reference backend where the user leaves the choice to elman, and say so once for each reason.
 
     Raises:
@@ -67,4 +67,4 @@ def fall_back(reason: str, *, log: bool = True) -> None:
         raise BackendError(f"The backend llvm cannot run this: {reason}. Allow others with elman.backend('auto').")
     if log and reason not in _said:
         _said.add(reason)
-        _logger.info("the reference backend runs, not compiled code: %s", reason)
+        _logger.info("%s, not compiled code: %s", instead, reason)

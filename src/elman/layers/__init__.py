@@ -4,12 +4,14 @@
 lengths, resets and carried state); ``named.py`` the layers of elman's own cells: `RNN`, `LSTM`, `GRU`, ...
 ``linear.py`` holds `Linear`, a linear layer on elman's own product.
 ``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
+``stream.py`` holds `Stream`, a language model word by word.
 """
 
 from elman.layers.linear import Linear, linear
 from elman.layers.losses import LinearCrossEntropy, linear_cross_entropy
 from elman.layers.named import GRU, LSTM, RNN, CoupledLSTM, PeepholeLSTM, ReLURNN, ResetBeforeGRU
 from elman.layers.recurrent import Recurrent
+from elman.layers.stream import Stream
 
 __all__ = [
     "GRU",
@@ -22,6 +24,7 @@ __all__ = [
     "ReLURNN",
     "Recurrent",
     "ResetBeforeGRU",
+    "Stream",
     "linear",
     "linear_cross_entropy",
 ]

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backends.llvm.compared import everything, forget, forward, make, values
 from elman.backends.llvm import layout, products
+from elman.backends.llvm.readout import CHUNK
 from elman.cells import Cell, LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell
+from elman.layers import LinearCrossEntropy, Recurrent, Stream
 from handwritten import ComputedOperandsCell
 
 CELLS = (LSTMCell, ResetBeforeGRUCell, PeepholeLSTMCell, ComputedOperandsCell)
@@ -66,13 +68,24 @@ def of_products(dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
             yield f"{sizes} cross-entropy {name}", value
 
 
+def of_steps(dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """All results of the steps of a model, by name."""
+    for batch in (1, 3, 11):
+        torch.manual_seed(1)
+        recurrent = Recurrent(ComputedOperandsCell, 20, 35, 3, input_projection=9, dtype=dtype).eval()
+        parts = (nn.Embedding(50, 20, dtype=dtype), recurrent, LinearCrossEntropy(35, 2 * CHUNK + 40, dtype=dtype))
+        outputs, state = Stream(*parts)(torch.randint(0, 50, (batch,)))
+        for name, value in {"outputs": outputs, **state._asdict()}.items():
+            yield f"{batch} {name}", value
+
+
 def digest() -> str:
     """Return a hash of some of them."""
     hashed = hashlib.sha256()
     for kind in (LSTMCell, ComputedOperandsCell):
         for _, value in of_cell(kind, torch.float32):
             hashed.update(value.numpy().tobytes())
-    for _, value in of_products(torch.float32):
+    for _, value in (*of_products(torch.float32), *of_steps(torch.float32)):
         hashed.update(value.numpy().tobytes())
     return hashed.hexdigest()
 

@@ -8,7 +8,7 @@ cut into chunks of a fixed size; the sums of the chunks are added up in their or
 
 from __future__ import annotations
 
-import sys
+import operator
 from typing import Final
 
 from llvmlite import ir
@@ -16,7 +16,7 @@ from llvmlite import ir
 from elman.backends.llvm.dense import DenseKernel
 from elman.backends.llvm.functions import exp, log
 from elman.backends.llvm.gemm import COLUMNS_TILE, call_tile, tile_height, tile_width
-from elman.backends.llvm.vectors import INT, Integer, Pointer, Shape, Vector
+from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 
 __all__ = ["CHUNK", "CROSS_ENTROPY", "CROSS_ENTROPY_FIELDS", "GROUPS", "write_cross_entropy"]
 
@@ -41,8 +41,6 @@ class _CrossEntropy(DenseKernel):
         super().__init__(module, shape, CROSS_ENTROPY, CROSS_ENTROPY_FIELDS)
         self._groups = GROUPS * shape.columns  # vectors of rows in a block
         self._block = self._groups * shape.lanes
-        # a maximum that is finite also where all logits are -inf, as those of forbidden words
-        self._lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)
         self._none = self.stack(1)
         self._none.store_number(ir.Constant(self.real, 0.0))
 
@@ -107,13 +105,11 @@ class _CrossEntropy(DenseKernel):
             )
         with self.loop(0, self._groups) as group:
             column = self.pointer("logits") + group.index * lanes
-            with self.loop(low, high, carry=[self._lowest]) as words:
+            with self.loop(low, high, carry=[self.lowest]) as words:
                 place = column + words.index * self._block
                 value = place.load() + self._bias(words.index)
                 place.store(value)
-                # a maximum that is not a number stays so
-                larger = self.builder.or_(value.compare(">", words.values[0]), value.compare("!=", value))
-                words.values = [self.blend(larger, value, words.values[0])]
+                words.values = [self.larger(words.values[0], value)]
             maximum = words.values[0]
             self._stored("maxima", chunk, group.index).store(maximum)
         self._put_aside(low, high, first, count)
@@ -143,10 +139,9 @@ class _CrossEntropy(DenseKernel):
 
     def _totals(self, chunks: Integer, group: Integer) -> tuple[Vector, Vector]:
         """Return maximum and sum over the vocabulary; those of the chunks in their order."""
-        with self.loop(0, chunks, carry=[self._lowest]) as chunk:
+        with self.loop(0, chunks, carry=[self.lowest]) as chunk:
             value = self._stored("maxima", chunk.index, group).load()
-            larger = self.builder.or_(value.compare(">", chunk.values[0]), value.compare("!=", value))
-            chunk.values = [self.blend(larger, value, chunk.values[0])]
+            chunk.values = [self.larger(chunk.values[0], value)]
         maximum = chunk.values[0]
         with self.loop(0, chunks, carry=[self.constant(0.0)]) as chunk:
             part = exp(self, self._stored("maxima", chunk.index, group).load() - maximum)
@@ -206,24 +201,11 @@ class _CrossEntropy(DenseKernel):
                 group.values = [group.values[0] + (line + group.index * self.lanes).load()]
             place = self.pointer("dbias") + words.index
             before = self.builder.select(first > 0, place.load_number(), ir.Constant(self.real, 0.0))
-            place.store_number(self.builder.fadd(before, self._across(group.values[0])))
+            place.store_number(self.builder.fadd(before, self.across(group.values[0], operator.add)))
 
     def _accumulate(self, place: Pointer, values: Vector, mask: ir.Value, first: Integer) -> None:
         before = place.load(self.only_if(first > 0, mask))
         place.store(before + values, mask)
-
-    def _across(self, vector: Vector) -> ir.Value:
-        """Add up the lanes of a vector by halves."""
-        b, width = self.builder, self.lanes
-        value = vector.value
-        kind = ir.IntType(32)
-        while width > 1:
-            width //= 2
-            lower = ir.Constant(ir.VectorType(kind, width), list(range(width)))
-            upper = ir.Constant(ir.VectorType(kind, width), list(range(width, 2 * width)))
-            undefined = ir.Constant(value.type, ir.Undefined)
-            value = b.fadd(b.shuffle_vector(value, undefined, lower), b.shuffle_vector(value, undefined, upper))
-        return b.extract_element(value, INT(0))
 
     def _inputs(self, chunks: Integer, first: Integer, count: Integer) -> None:
         """Write a block's gradients of x: chunk by chunk, so that its weights are read from near."""

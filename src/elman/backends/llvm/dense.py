@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from llvmlite import ir
 
 from elman.backends.llvm.gemm import COLUMNS_TILE, PIECE, ROWS_TILE, call_tile, tile_height, tile_width
 from elman.backends.llvm.team import TeamKernel
-from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
+from elman.backends.llvm.vectors import INT, Integer, Pointer, Shape, Vector
 
 __all__ = ["DenseKernel"]
 
@@ -20,6 +21,23 @@ class DenseKernel(TeamKernel):
     def __init__(self, module: ir.Module, shape: Shape, name: str, fields: Sequence[str]) -> None:
         super().__init__(module, shape, name, fields)
         self._result = self.stack(max(shape.rows * shape.columns, tile_height(shape) * tile_width(shape)) * shape.lanes)
+        # what a maximum begins with: it is finite also where all logits are -inf, as those of forbidden words
+        self.lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)
+
+    def larger(self, a: Vector, b: Vector) -> Vector:
+        """Return the larger of two; what is not a number stays so."""
+        return self.blend(self.builder.or_(b.compare(">", a), b.compare("!=", b)), b, a)
+
+    def across(self, vector: Vector, combine: Callable[[Vector, Vector], Vector]) -> ir.Value:
+        """Combine the lanes of a vector by halves to one number."""
+        b, width, value = self.builder, self.lanes, vector.value
+        while width > 1:
+            width //= 2
+            kind, undefined = ir.VectorType(ir.IntType(32), width), ir.Constant(value.type, ir.Undefined)
+            lower, upper = (ir.Constant(kind, list(range(k, k + width))) for k in (0, width))
+            halves = (Vector(self, b.shuffle_vector(value, undefined, half)) for half in (lower, upper))
+            value = combine(*halves).value
+        return b.extract_element(value, INT(0))
 
     def vectors(self, width: Integer) -> Integer:
         """Return how many vectors hold a row."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from elman.backends.llvm.vectors import Shape
 
-__all__ = ["Facts", "Layout", "StackLayout", "backward_layout", "facts", "forward_layout", "stack_layout"]
+__all__ = ["Facts", "Layout", "backward_layout", "facts", "forward_layout"]
 
 _CHUNK_ROWS = 512  #: rows of a chunk of the backward pass: its δ and operands stay near the processor
 _DIRECT_ROWS = 8  #: rows of all steps up to which weights are not worth being packed
@@ -67,14 +67,6 @@ class Layout:
     def strided(self, start: int, row: int, step: int, reverse: int) -> tuple[int, int, int]:
         """Return the address of a ``(batch, time, features)`` and its strides; in reverse, time begins at its end."""
         return (start + (self.steps - 1) * step * self.size, row, -step) if reverse else (start, row, step)
-
-
-class StackLayout(NamedTuple):
-    """The layouts of the first and of later layers, their memory, and where outputs between layers lie in it."""
-
-    layers: tuple[Layout, Layout]
-    memory: int
-    between: tuple[int, int]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -170,27 +162,6 @@ def facts(
     threads, row_parts = s.share(runtime.team())
     direct, chunk = bool(forward.given["direct"]), backward.given["chunk"]
     return Facts(threads, row_parts, direct, chunk, kept, forward_work, backward_work)
-
-
-@functools.lru_cache(maxsize=1024)
-def stack_layout(
-    graph: Graph,
-    size: int,
-    batch: int,
-    time: int,
-    features: int,
-    hidden: int,
-    layers: int,
-    directions: int,
-    team: int,
-) -> StackLayout:
-    """Return the layouts of a stack of layers that keeps nothing."""
-    first = forward_layout(graph, size, batch, time, features, hidden, False, team)
-    later = forward_layout(graph, size, batch, time, directions * hidden, hidden, False, team)
-    most = max(layout.kept + layout.work for layout in (first, later))
-    outputs = batch * time * directions * hidden
-    between = min(layers - 1, 2)
-    return StackLayout((first, later), most + between * outputs, (most, most + outputs))
 
 
 class _Needs(NamedTuple):

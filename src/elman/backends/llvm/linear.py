@@ -7,15 +7,15 @@ from typing import Final
 from llvmlite import ir
 
 from elman.backends.llvm.dense import DenseKernel
-from elman.backends.llvm.gemm import TRANSPOSE, call_tile, tile_height, tile_width
-from elman.backends.llvm.vectors import Integer, Pointer, Shape
+from elman.backends.llvm.gemm import DOTS_TILE, TRANSPOSE, call_tile, tile_height, tile_width
+from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 
 __all__ = ["LINEAR", "LINEAR_BACKWARD", "LINEAR_BACKWARD_FIELDS", "LINEAR_FIELDS", "write_linear"]
 
 LINEAR: Final = "linear"
 LINEAR_BACKWARD: Final = "linear_backward"
 
-LINEAR_FIELDS: Final = ("rows", "features", "outputs", "x", "x_row", "weight", "bias", "y", "packed")
+LINEAR_FIELDS: Final = ("rows", "features", "outputs", "x", "x_row", "weight", "bias", "y", "packed", "direct")
 LINEAR_BACKWARD_FIELDS: Final = (
     *("rows", "features", "outputs", "x", "x_row", "weight", "dy", "dy_row"),
     *("dx", "dweight", "dbias"),
@@ -29,12 +29,43 @@ def write_linear(module: ir.Module, shape: Shape) -> None:
 
 
 class _Linear(DenseKernel):
-    """y = x Wᵀ + b: a panel of outputs at a time, its weights transposed first."""
+    """y = x Wᵀ + b: a panel of outputs at a time, its weights transposed first; as they lie where rows are few."""
 
     def __init__(self, module: ir.Module, shape: Shape) -> None:
         super().__init__(module, shape, LINEAR, LINEAR_FIELDS)
 
     def write(self) -> None:
+        with self.builder.if_else(self["direct"].differs(0)) as (then, otherwise):
+            with then:
+                self._rows()
+            with otherwise:
+                self._panels()
+        self.finish()
+
+    def _rows(self) -> None:
+        lanes, features, outputs = self.lanes, self["features"], self["outputs"]
+        with self.shared(self.vectors(outputs)) as vector, self.loop(0, self["rows"]) as row:
+            call_tile(
+                self,
+                DOTS_TILE,
+                blocks=features // lanes,
+                rest=features % lanes,
+                a=self.pointer("x") + row.index * self["x_row"],
+                a_block=lanes,
+                b=self.pointer("weight") + vector * lanes * features,
+                b_row=features,
+                outputs=(outputs - vector * lanes).minimum(lanes),
+                c=self._result,
+            )
+            self._put(row.index, vector, self._result.load())
+
+    def _put(self, row: Integer, vector: Integer, values: Vector) -> None:
+        """Write a vector of a row of y, with the bias."""
+        mask = self.used(self["outputs"], vector)
+        bias = (self.pointer("bias") + vector * self.lanes).load(self.only_if(self.given("bias"), mask))
+        (self.pointer("y") + (row * self["outputs"] + vector * self.lanes)).store(values + bias, mask)
+
+    def _panels(self) -> None:
         lanes, columns = self.lanes, self.shape.columns
         rows, features, outputs = self["rows"], self["features"], self["outputs"]
         panels = (self.vectors(outputs) + (columns - 1)) // columns
@@ -52,12 +83,7 @@ class _Linear(DenseKernel):
                 x = self.pointer("x") + tiles.index * self["x_row"]
                 self.multiply(height, width, features, (x, self["x_row"]), (packed, width * lanes), lanes)
                 with self.each_result(height, width) as (r, v, values):
-                    mask = self.used(outputs, column + v)
-                    biased = self.only_if(self.given("bias"), mask)
-                    place = (tiles.index + r) * outputs + (column + v) * lanes
-                    bias = (self.pointer("bias") + (column + v) * lanes).load(biased)
-                    (self.pointer("y") + place).store(values + bias, mask)
-        self.finish()
+                    self._put(tiles.index + r, column + v, values)
 
     def _transpose(self, first: Integer, count: Integer, to: Pointer) -> None:
         """Copy rows of the weights to columns; those beyond the last are zeros."""

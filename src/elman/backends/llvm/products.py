@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from torch import Tensor
 
@@ -20,30 +20,71 @@ if TYPE_CHECKING:
 
     from elman.backends.llvm.vectors import Shape
 
-__all__ = ["cross_entropy", "linear", "linear_backward"]
+__all__ = [
+    "LOG_SOFTMAX_OPERATIONS",
+    "LinearLayout",
+    "cross_entropy",
+    "kernels",
+    "linear",
+    "linear_backward",
+    "linear_layout",
+    "log_softmax_chunks",
+    "threads",
+]
 
-_SMALL = 2e5  #: floating-point operations below which a second thread is not worth its start
+LOG_SOFTMAX_OPERATIONS: Final = 30  #: about, for each number
+
+_SMALL: Final = 2e5  #: floating-point operations below which a second thread is not worth its start
+_DIRECT_ROWS: Final = 8  #: rows up to which weights are not worth being transposed
 
 
 @functools.cache
-def _kernels(size: int) -> Mapping[str, runtime.Entry]:
+def kernels(size: int) -> Mapping[str, runtime.Entry]:
+    """Return the compiled kernels by name."""
     from elman.backends.llvm import cross_entropy as entropy
     from elman.backends.llvm import linear as dense
+    from elman.backends.llvm import readout
     from elman.backends.llvm.gemm import tiles
     from elman.backends.llvm.team import TEAM_FIELDS
 
     def write(module: ir.Module, shape: Shape) -> None:
         dense.write_linear(module, shape)
         entropy.write_cross_entropy(module, shape)
+        readout.write_readout(module, shape)
 
     fields = {
         dense.LINEAR: dense.LINEAR_FIELDS,
         dense.LINEAR_BACKWARD: dense.LINEAR_BACKWARD_FIELDS,
         entropy.CROSS_ENTROPY: entropy.CROSS_ENTROPY_FIELDS,
+        readout.ROWS: readout.ROWS_FIELDS,
+        readout.LOG_SOFTMAX: readout.LOG_SOFTMAX_FIELDS,
     }
     exports = [*fields, *(f"{name}_shared" for name in fields)]
     library = runtime.load("dense", "", size, write, exports, tiles(size))
     return {name: runtime.Entry(library, name, (*TEAM_FIELDS, *own)) for name, own in fields.items()}
+
+
+class LinearLayout(NamedTuple):
+    """What the shapes of `linear` decide: threads, numbers of the kernel, and those of transposed weights."""
+
+    threads: int
+    numbers: Mapping[str, int]
+    packed: int
+
+
+def linear_layout(size: int, rows: int, features: int, outputs: int, team: int) -> LinearLayout:
+    """Return how a product is done; few rows read the weights as they lie."""
+    shape, direct = runtime.shape(size), rows <= _DIRECT_ROWS
+    running = threads(2 * rows * features * outputs, team)
+    numbers = {"rows": rows, "features": features, "outputs": outputs, "direct": int(direct)}
+    return LinearLayout(running, numbers, 0 if direct else running * features * shape.columns * shape.lanes)
+
+
+def log_softmax_chunks(rows: int, outputs: int) -> int:
+    """Return how many maxima and sums the log-softmax of some rows keeps."""
+    from elman.backends.llvm.readout import CHUNK
+
+    return rows * -(-outputs // CHUNK)
 
 
 @untraced
@@ -54,17 +95,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = rows_together(x), whole(weight)
     bias = None if bias is None else whole(bias)
     y = x.new_empty(rows, outputs)
-    threads = _threads(2 * rows * features * outputs)
-    shape = runtime.shape(x.element_size())
-    packed = x.new_empty(threads * features * shape.columns * shape.lanes)
+    layout = linear_layout(x.element_size(), rows, features, outputs, runtime.team())
+    packed = x.new_empty(layout.packed)
     _run(
         "linear",
         x,
-        threads,
+        layout.threads,
         {
-            "rows": rows,
-            "features": features,
-            "outputs": outputs,
+            **layout.numbers,
             "x": x.data_ptr(),
             "x_row": x.stride(0),
             "weight": weight.data_ptr(),
@@ -87,7 +125,7 @@ def linear_backward(x: Tensor, weight: Tensor, dy: Tensor, wanted: Collection[st
     _run(
         "linear_backward",
         x,
-        _threads(4 * rows * features * outputs),
+        threads(4 * rows * features * outputs, runtime.team()),
         {
             "rows": rows,
             "features": features,
@@ -144,7 +182,7 @@ def cross_entropy(
     _run(
         "cross_entropy",
         x,
-        _threads(2 * rows * features * vocabulary),
+        threads(2 * rows * features * vocabulary, runtime.team()),
         {
             "rows": rows,
             "features": features,
@@ -164,10 +202,11 @@ def cross_entropy(
     return losses, gradients
 
 
-def _run(name: str, x: Tensor, threads: int, given: Mapping[str, int]) -> None:
-    entry = _kernels(x.element_size())[name]
-    entry(threads, entry.numbers(given))
+def threads(operations: int, team: int) -> int:
+    """Return how many threads so many operations are worth."""
+    return 1 if operations < _SMALL else team
 
 
-def _threads(operations: int) -> int:
-    return 1 if operations < _SMALL else runtime.team()
+def _run(name: str, x: Tensor, running: int, given: Mapping[str, int]) -> None:
+    entry = kernels(x.element_size())[name]
+    entry(running, entry.numbers(given))

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from elman.backends.llvm import runtime
-from elman.backends.llvm.layout import backward_layout, forward_layout, stack_layout
+from elman.backends.llvm.draft import Sizes, stack_program, step_program
+from elman.backends.llvm.layout import backward_layout, forward_layout
 from elman.backends.llvm.memory import rows_together, whole
 from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 from elman.compiler.plan import plan
 
-__all__ = ["Run", "backward", "forward", "kept_size", "refusal", "stack"]
+__all__ = ["Run", "backward", "forward", "kept_size", "refusal", "stack", "step"]
 
 
 class Run(NamedTuple):
@@ -106,32 +107,49 @@ def stack(
     """
     batch, time, features = x.shape
     _, layers, _, hidden = state[0].shape
-    width, x = directions * hidden, rows_together(x)
-    layouts = stack_layout(graph, x.element_size(), batch, time, features, hidden, layers, directions, runtime.team())
-    memory, outputs = x.new_empty(layouts.memory), x.new_empty(batch, time, width)
-    start, size, row = memory.data_ptr(), x.element_size(), layers * width
-    state = [whole(s) for s in state]
+    x, state, size = rows_together(x), [whole(s) for s in state], x.element_size()
+    row, step, _ = x.stride()
+    shapes, names = (batch, time, features, hidden, layers, directions), tuple(parameters[0])
+    program, numbers = stack_program(graph, size, *shapes, names, runtime.team())
+    memory, outputs = x.new_empty(numbers), x.new_empty(batch, time, directions * hidden)
     final = tuple([torch.empty_like(s) for s in state])
-    ends = [(old.data_ptr(), new.data_ptr()) for old, new in zip(state, final, strict=True)]
-    flags = [_flags(valid, reset, direction == 1) for direction in range(directions)]
-    marks = [0 if each is None else each.data_ptr() for each in flags]
-    source = (x.data_ptr(), x.stride(0), x.stride(1))
-    for k, own in enumerate(parameters):
-        layer, direction = divmod(k, directions)
-        layout, offset = layouts.layers[layer > 0], k * hidden * size
-        target = outputs.data_ptr() if layer == layers - 1 else start + layouts.between[layer % 2] * size
-        weights = [(name, whole(tensor)) for name, tensor in own.items()]
-        values = [
-            *layout.strided(*source, direction),
-            *layout.strided(target + direction * hidden * size, time * width, width, direction),
-            *(marks[direction], start, start + layout.kept * size),
-            *_addresses(weights),
+    flags = [_flags(valid, reset, False), _flags(valid, reset, True) if directions == 2 else None]
+    weights = [whole(own[name]) for own in parameters for name in names]
+    program(
+        [
+            *(x.data_ptr(), row, step, x.data_ptr() + (time - 1) * step * size, -step),
+            *(outputs.data_ptr(), memory.data_ptr()),
+            *[0 if each is None else each.data_ptr() for each in flags],
+            *[tensor.data_ptr() for tensor in (*state, *final, *weights)],
         ]
-        for old, new in ends:
-            values += (old + offset, row, new + offset, row)
-        layout.run(values)
-        if direction == directions - 1:
-            source = (target, time * width, width)
+    )
+    return outputs, final
+
+
+@untraced
+def step(
+    graph: Graph, sizes: Sizes, names: tuple[str, ...], weights: Sequence[int], inputs: Tensor, state: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Do one step of a model; nothing is checked here.
+
+    Args:
+        graph: the equations of a step.
+        sizes: of all parts.
+        names: of the weights, as `step_program` has them.
+        weights: their addresses.
+        inputs: words ``(batch,)``, or x ``(batch, features)``.
+        state: each ``(batch, layers, 1, hidden)``.
+
+    Returns:
+        Log-probabilities ``(batch, vocabulary)``, or outputs ``(batch, hidden)``, and the new states.
+    """
+    inputs, state, first = whole(inputs), [whole(s) for s in state], state[0]
+    batch, width = inputs.shape[0], sizes.hidden if sizes.readout is None else sizes.readout
+    program, numbers = step_program(graph, first.element_size(), batch, sizes, names, runtime.team())
+    memory, outputs = first.new_empty(numbers), first.new_empty(batch, width)
+    final = tuple([torch.empty_like(s) for s in state])
+    addresses = [tensor.data_ptr() for tensor in (inputs, outputs, memory, *state, *final)]
+    program([*addresses, *weights])
     return outputs, final
 
 

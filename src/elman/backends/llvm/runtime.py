@@ -330,12 +330,14 @@ class Entry:
         fields: names of the numbers that it reads.
 
     Attributes:
+        address: of the function.
         at: position of each of the numbers.
     """
 
     def __init__(self, library: Library, name: str, fields: Sequence[str]) -> None:
         self._library = library
-        self._single = _SINGLE(library.addresses[name])
+        self.address = library.addresses[name]
+        self._single = _SINGLE(self.address)
         self._shared = library.addresses[f"{name}_shared"]
         self.at = {field: k for k, field in enumerate(fields)}
 
