@@ -35,7 +35,7 @@ BELOW = {
     "insight": _LAYERS,
     "data": {"errors", "lazy"},
     "training": {"lazy", *_LAYERS},
-    "tasks": _TASKS,
+    "tasks": {"lazy", *_TASKS},
     "bench": {"tasks", "testing", *_TASKS},
     "cli": {"bench", "play", "tasks", "interop", "testing", *_TASKS},
     "play": {"tasks", "interop", *_TASKS},
@@ -136,7 +136,7 @@ def test_the_check_sees_torch():
     assert "torch" in loaded_after("import elman; elman.LSTM")
 
 
-@pytest.mark.parametrize("module", ["elman", "elman.data", "elman.training", "elman.cli"])
+@pytest.mark.parametrize("module", ["elman", "elman.data", "elman.tasks", "elman.training", "elman.cli"])
 def test_light_to_import(module):
     assert loaded_after(f"import {module}") == []
 

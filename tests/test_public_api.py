@@ -36,6 +36,10 @@ PUBLIC = {
         Vocabulary Window cache_directory fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
         load_labelled load_npz read_idx read_picture verify write_idx
     """,
+    "elman.tasks": """
+        Generated Reading Sampling ScoredWord Scores Totals generate load_language_model most_surprising read score
+        score_stream
+    """,
     "elman.training": """
         Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult
         Summary Trainable TrainingConfig byte_bars graph_def learning_rate load_checkpoint prepare reporter_for train

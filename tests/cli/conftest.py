@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,36 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("npz") / "toy.npz"
     np.savez(path, x=x, y=y + 5, lengths=random.integers(1, 5, 60))
     return path
+
+
+def _language_model(path: Path, level: str) -> Path:
+    text = path / "text.txt"
+    text.write_text("the cat sat on the mat .\nthe dog 's ball ran off !\n" * 40, encoding="utf-8")
+    network = ("--hidden-size", 16, "--num-layers", 1, "--init-scale", 0.3)
+    training = ("--epochs", 4, "--batch-size", 4, "--window", 10, "--learning-rate", 0.02, "--threads", 1)
+    options = ("--data", text, "--level", level, *network, *training, "--no-tensorboard")
+    assert run("train", "language-model", *options, "--out", path / "run") == 0
+    return path / "run"
+
+
+@pytest.fixture(scope="session")
+def words_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a language model of words that has learned two sentences; not to be changed."""
+    return _language_model(tmp_path_factory.mktemp("words"), "word")
+
+
+@pytest.fixture(scope="session")
+def characters_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by characters; not to be changed."""
+    return _language_model(tmp_path_factory.mktemp("characters"), "character")
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
+    """Puts a text on standard input."""
+
+    def put(text: str | bytes) -> None:
+        content = text.encode() if isinstance(text, str) else text
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+
+    return put

@@ -77,7 +77,7 @@ def test_version(elman) -> None:
         (
             ["xyz"],
             "There is no command 'xyz'. Known: bench, board, cells, check, data, equations, evaluate, explain, "
-            "predict, resume, train.",
+            "generate, predict, resume, score, train.",
         ),
         (["data", "lst"], "There is no command 'data lst'. Did you mean 'list'?"),
     ],

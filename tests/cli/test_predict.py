@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elman.tasks.base import Predictor
 from elman.tasks.runs import open_run
 
 
 @pytest.fixture(scope="module")
 def sure(digits_run: Path) -> tuple[np.ndarray, str]:
     """A test image, 0 to 16, that the model is sure about, and its class."""
-    task = open_run(digits_run)
+    task = open_run(digits_run, Predictor)
     answers: list[Any] = task.examples(task.model, 40)
     best = max((a for a in answers if a.label == a.truth), key=lambda a: a.probabilities[a.label])
     index = int(best.source.removeprefix("test example "))

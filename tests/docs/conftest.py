@@ -13,25 +13,37 @@ from docs.pages import blocks
 from elman.cli import main
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run on the bundled digits."""
-    path = tmp_path_factory.mktemp("trained") / "run"
+def short_run(path: Path, *options: str) -> Path:
+    """Train for a few steps."""
     threads = torch.get_num_threads()
     try:
-        assert main(["train", "digits", "--steps", "45", "--threads", "1", "--no-tensorboard", "--out", str(path)]) == 0
+        assert main(["train", *options, "--threads", "1", "--no-tensorboard", "--out", str(path)]) == 0
     finally:
         torch.set_num_threads(threads)
     return path
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on the bundled digits."""
+    return short_run(tmp_path_factory.mktemp("trained") / "run", "digits", "--steps", "45")
+
+
+@pytest.fixture(scope="session")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of a small language model on the bundled text."""
+    path = tmp_path_factory.mktemp("speaking") / "run"
+    return short_run(path, "pydoc", "--steps", "5", "--hidden-size", "16")
+
+
 @pytest.fixture
-def folder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> Callable[[Path], Path]:
+def folder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path, speaking: Path) -> Callable[[Path], Path]:
     """Enter a new folder with the runs that pages speak of, and the YAML files that this one shows."""
 
     def enter(page: Path) -> Path:
         for run in ("RUN", "run", "runs/first"):
             shutil.copytree(trained, tmp_path / run)
+        shutil.copytree(speaking, tmp_path / "runs/pydoc")
         for block in blocks(page, "yaml"):
             name, _, _ = block.text.removeprefix("# ").partition("\n")
             (tmp_path / name).write_text(block.text, encoding="utf-8")

@@ -10,6 +10,9 @@ TASK = "tests/tasks/classification/test_task.py"
 RUNS = "tests/tasks/test_runs.py"
 TRAIN = "tests/cli/test_train.py"
 RESUME = "tests/cli/test_resume.py"
+READING = "tests/tasks/language_model/test_reading.py"
+GENERATION = "tests/tasks/language_model/test_generation.py"
+SCORING = "tests/tasks/language_model/test_scoring.py"
 
 FAULTS = (
     # data
@@ -176,6 +179,125 @@ FAULTS = (
         "_merged(dataclasses.asdict(base), given)",
         "tests/tasks/test_configuration.py",
     ),
+    Fault(
+        "a text begins with the first word of the vocabulary",
+        "tasks/language_model/reading.py",
+        "return _step(model, int(end), None)",
+        "return _step(model, 0, None)",
+        f"{READING} -k what_the_model_makes",
+    ),
+    Fault(
+        "a text of another model is taken",
+        "tasks/language_model/reading.py",
+        'if metadata.get("model") != _fingerprint(model):',
+        "if False:",
+        f"{READING} -k another_model",
+    ),
+    Fault(
+        "a saved text is not compared with its checksum",
+        "tasks/language_model/reading.py",
+        'if metadata.get("checksum") != _checksum(metadata, tensors):',
+        "if False:",
+        f"{READING} -k 'damaged or hostile'",
+    ),
+    Fault(
+        "a saved text loses its last word",
+        "tasks/language_model/reading.py",
+        "    return int(word)",
+        "    return 0",
+        f"{READING} -k same_bits",
+    ),
+    Fault(
+        "a model with dropout on writes",
+        "tasks/language_model/reading.py",
+        "if model.training:",
+        "if False:",
+        f"{READING} -k dropout",
+    ),
+    Fault(
+        "temperature is upside down",
+        "tasks/language_model/generation.py",
+        "((logs - logs.max()) / self.temperature).exp()",
+        "((logs - logs.max()) * self.temperature).exp()",
+        f"{GENERATION} -k definition",
+    ),
+    Fault(
+        "top-k keeps all that are as likely as the last",
+        "tasks/language_model/generation.py",
+        "_ranked(weights, least)[: self.top_k]",
+        "_ranked(weights, least)",
+        f"{GENERATION} -k exactly_these",
+    ),
+    Fault(
+        "of equally likely words the last ones stay",
+        "tasks/language_model/generation.py",
+        "words = (weights >= least).nonzero()[:, 0]",
+        "words = (weights >= least).nonzero()[:, 0].flip(0)",
+        f"{GENERATION} -k exactly_these",
+    ),
+    Fault(
+        "top-p leaves out the word that reaches it",
+        "tasks/language_model/generation.py",
+        "ranked[: int(short.sum()) + 1]",
+        "ranked[: max(1, int(short.sum()))]",
+        f"{GENERATION} -k exactly_these",
+    ),
+    Fault(
+        "top-p is of what there was before top-k",
+        "tasks/language_model/generation.py",
+        "total = weights.cumsum(0)[-1]",
+        "total = ((logs - logs.max()) / self.temperature).exp().cumsum(0)[-1]",
+        f"{GENERATION} -k exactly_these",
+    ),
+    Fault(
+        "a number at the border draws a word of no probability",
+        "tasks/language_model/generation.py",
+        "number, right=True))",
+        "number))",
+        f"{GENERATION} -k no_probability",
+    ),
+    Fault(
+        "unknown is written",
+        "tasks/language_model/generation.py",
+        "reading.log_probabilities.cpu().index_fill(0, unknown, -math.inf)",
+        "reading.log_probabilities.cpu()",
+        f"{GENERATION} -k unknown",
+    ),
+    Fault(
+        "all words are drawn before the first is given",
+        "tasks/language_model/generation.py",
+        "word = sampling.choose(log_probabilities, generator)",
+        "word = sampling.choose(log_probabilities, generator); reading.after(model, [word])",
+        f"{GENERATION} -k asked_for",
+    ),
+    Fault(
+        "a word is scored as the one after it",
+        "tasks/language_model/scoring.py",
+        "_looked_up(rows[:-1], words[1:])",
+        "_looked_up(rows[1:], words[1:])",
+        f"{SCORING} -k by_hand",
+    ),
+    Fault(
+        "every window begins a text",
+        "tasks/language_model/scoring.py",
+        "model.log_probabilities(words[None], reading.state)",
+        "model.log_probabilities(words[None])",
+        f"{SCORING} -k by_hand",
+    ),
+    Fault(
+        "a word is cut in two where a piece ends",
+        "tasks/language_model/scoring.py",
+        'rest = words.pop() if words and not (piece or rest)[-1].isspace() else ""',
+        'rest = ""',
+        f"{SCORING} -k anywhere",
+    ),
+    Fault(
+        "bits per character are nats",
+        "tasks/language_model/scoring.py",
+        "loss / math.log(2)",
+        "loss",
+        f"{SCORING} -k metrics",
+    ),
     # command line
     Fault(
         "a data path stays relative",
@@ -204,5 +326,47 @@ FAULTS = (
         "return 130 if summary.signal == SIGINT else 143",
         "return 130",
         "tests/cli/test_interruption.py -k signal",
+    ),
+    Fault(
+        "--seed is not passed on",
+        "cli/generate.py",
+        "generator = torch.Generator().manual_seed(seed)",
+        "generator = torch.Generator()",
+        "tests/cli/test_generate.py -k options_do",
+    ),
+    Fault(
+        "a word waits for the ones after it",
+        "cli/texts.py",
+        "        sys.stdout.flush()\n",
+        "",
+        "tests/cli/test_generate.py -k each_word",
+    ),
+    Fault(
+        "control characters reach the terminal",
+        "cli/texts.py",
+        "if self._escapes:",
+        "if False:",
+        "tests/cli/test_generate.py -k terminal",
+    ),
+    Fault(
+        "the bar swallows standard output",
+        "cli/score.py",
+        ", redirect_stdout=False",
+        "",
+        "tests/cli/test_score.py -k a_bar",
+    ),
+    Fault(
+        "marks are of the whole text",
+        "cli/score.py",
+        "if _ends_line(word) or len(line) == _LONGEST_LINE:",
+        "if False:",
+        "tests/cli/test_score.py -k line_for_each_word",
+    ),
+    Fault(
+        "the table has the least surprising words",
+        "cli/score.py",
+        "entry = (-scored.log_probability,",
+        "entry = (scored.log_probability,",
+        "tests/cli/test_score.py -k on_a_terminal",
     ),
 )

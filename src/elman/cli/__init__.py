@@ -5,6 +5,8 @@
 ``resume.py``        ``elman resume RUN``
 ``evaluate.py``      ``elman evaluate RUN``
 ``predict.py``       ``elman predict RUN FILE...``
+``generate.py``      ``elman generate RUN``
+``score.py``         ``elman score RUN FILE``
 ``data.py``          ``elman data list|fetch|verify``
 ``cells.py``         ``elman cells``
 ``equations.py``     ``elman equations CELL``
@@ -13,6 +15,8 @@
 ``bench.py``         ``elman bench``
 ``board.py``         ``elman board RUN``
 ``arguments.py``     from a function's signature to flags
+``texts.py``         running text on standard output, and from standard input
+``threads.py``       ``--threads``
 ==================  ====================================================================
 
 Exit status: 0 done; 1 a check failed, or a fault of elman (a traceback); 2 bad input, one line says what; 3 the loss
@@ -36,6 +40,8 @@ COMMANDS: Final[dict[str, str]] = {
     "resume": "go on with a run where it stopped",
     "evaluate": "measure a run on held-out examples",
     "predict": "ask a run about files of your own",
+    "generate": "write text with a run of a language model",
+    "score": "say how likely a run finds each word of a text",
     "board": "open TensorBoard on a run, also while it trains",
     "data": "list, fetch and verify data sets",
     "cells": "list the recurrent cells",

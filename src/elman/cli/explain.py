@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from elman.cli.arguments import parse
+from elman.cli.threads import using_threads
 from elman.errors import OptionError, describe
 
 __all__ = ["main"]
@@ -50,7 +51,7 @@ def explain(
         threads: CPU threads; none: PyTorch's choice.
         as_json: Print JSON instead of text.
     """
-    for flag, value in (("--batch", batch), ("--steps", steps), ("--threads", 1 if threads is None else threads)):
+    for flag, value in (("--batch", batch), ("--steps", steps)):
         if value < 1:
             raise OptionError(describe(flag, expected="at least 1", got=str(value)))
     import torch
@@ -62,11 +63,7 @@ def explain(
     layer = Recurrent(
         find(cell), input_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=getattr(torch, dtype)
     )
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if threads is None else threads)
-    try:
+    with using_threads(threads):
         explanation = explain_layer(layer, (batch, steps, input_size))
-    finally:
-        torch.set_num_threads(before)
     print(json.dumps(explanation.as_dict(), indent=2) if as_json else explanation)
     return 0

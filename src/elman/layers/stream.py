@@ -101,6 +101,10 @@ class Stream:
         fall_back(cast(str, reason), instead="the modules of the stream run one by one")
         return self._by_modules(inputs, state)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what belongs to these modules alone: a copy is one of other modules."""
+        return {**vars(self), "_plan": None}
+
     def __repr__(self) -> str:
         return f"Stream({self.embedding}, {self.recurrent}, {self.readout})"
 

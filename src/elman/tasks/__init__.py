@@ -6,8 +6,54 @@
 ``drawing.py``         recurrent layers as TensorBoard draws them
 ``runs.py``            a run directory and its task: make, resume, use
 ``classification/``    which class does a sequence belong to
+``language_model/``    which word comes next
 ====================  ==================================================================
 
 A task is a folder with ``config.py`` (a dataclass: its fields are the flags) and ``task.py`` (data, model, loss,
 metrics), and a line in the registry. Loop, checkpoints, resume, TensorBoard and commands come with it.
+
+The names below, for programs that use what a run has learned, are imported when they are first used: importing this
+package imports no torch.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from elman.lazy import exports
+
+if TYPE_CHECKING:
+    from elman.tasks.language_model.generation import Generated, Sampling, generate
+    from elman.tasks.language_model.reading import Reading, read
+    from elman.tasks.language_model.scoring import ScoredWord, Scores, Totals, most_surprising, score, score_stream
+    from elman.tasks.language_model.task import load_language_model
+
+_HOME = {
+    "elman.tasks.language_model.generation": ("Generated", "Sampling", "generate"),
+    "elman.tasks.language_model.reading": ("Reading", "read"),
+    "elman.tasks.language_model.scoring": (
+        "ScoredWord",
+        "Scores",
+        "Totals",
+        "most_surprising",
+        "score",
+        "score_stream",
+    ),
+    "elman.tasks.language_model.task": ("load_language_model",),
+}
+__getattr__, __dir__ = exports(__name__, _HOME)
+
+__all__ = [
+    "Generated",
+    "Reading",
+    "Sampling",
+    "ScoredWord",
+    "Scores",
+    "Totals",
+    "generate",
+    "load_language_model",
+    "most_surprising",
+    "read",
+    "score",
+    "score_stream",
+]

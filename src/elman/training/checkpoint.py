@@ -26,7 +26,16 @@ from torch import Tensor, nn
 from elman.errors import CheckpointError, describe
 from elman.training.run import writing
 
-__all__ = ["Checkpoint", "Document", "Progress", "Window", "capture", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Document",
+    "Progress",
+    "Window",
+    "capture",
+    "load_checkpoint",
+    "replace_file",
+    "save_checkpoint",
+]
 
 FORMAT = "elman checkpoint"
 VERSION = 1
@@ -216,19 +225,27 @@ def save_checkpoint(path: Path, document: Document, tensors: Mapping[str, Tensor
         "aliases": json.dumps(aliases),
     }
     metadata["checksum"] = str(_checksum(metadata, stored))
-    content = safetensors.torch.save(stored, metadata)
-    draft = path.with_name(path.name + ".tmp")  # one name: a draft left by a crash is written over
     with writing(path):
-        try:
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        replace_file(path, safetensors.torch.save(stored, metadata))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under another name, force it to disk and rename it: it is the old or the new one.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written; the old file is kept.
+    """
+    draft = path.with_name(path.name + ".tmp")  # one name: a draft left by a crash is written over
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

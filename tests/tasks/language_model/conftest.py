@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from elman.data import Corpus, Vocabulary
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
+from elman.tasks.language_model.model import LanguageModel
 from elman.tasks.language_model.task import LanguageModelling
 from elman.training import TrainingConfig
 
@@ -47,5 +48,16 @@ def make_task() -> Callable[..., LanguageModelling]:
             training=TrainingConfig(**{"steps": 1, "batch_size": 3} | (training or {})),
         )
         return LanguageModelling(config, corpus or _corpus())
+
+    return make
+
+
+@pytest.fixture
+def make_model(make_task: Callable[..., LanguageModelling]) -> Callable[..., LanguageModel]:
+    """Makes a model of the toy text that is sure of some things; options as those of `make_task`."""
+
+    def make(level: str = "word", **options: Any) -> LanguageModel:
+        task = make_task(corpus=_corpus(level), level=level, **({"init_scale": 1.5} | options))
+        return cast(LanguageModel, task.model.eval())
 
     return make

@@ -124,3 +124,14 @@ def test_embedding_of_another_size() -> None:
     model = make(embedding_size=3)
     assert model.embedding.weight.shape == (5, 3)
     assert model(*words(2, 4))[0].isfinite()
+
+
+def test_a_step_is_one_word_of_each_row() -> None:
+    model = make()
+    x, _ = words(3, 4)
+    whole, last = model.log_probabilities(x)
+    state = None
+    for t in range(4):
+        found, state = model.step(x[:, t], state)
+        close(found, whole[:, t])
+    close(state[0], last[0])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elman.cells import Cell, find
 from elman.data import Vocabulary
-from elman.layers import LinearCrossEntropy, Recurrent
+from elman.layers import LinearCrossEntropy, Recurrent, Stream
 from elman.tasks.language_model.config import NetworkConfig
 
 __all__ = ["LanguageModel"]
@@ -68,6 +68,7 @@ class LanguageModel(nn.Module):
             self.readout.weight = cast(nn.Parameter, self.embedding.weight)
         if config.init_scale is not None:
             self._draw(config.init_scale)
+        self._stream = Stream(self.embedding, self.recurrent, self.readout)
 
     def forward(
         self,
@@ -120,6 +121,18 @@ class LanguageModel(nn.Module):
         """Return log-probabilities of the word after each, ``(batch, time, vocabulary)``, and the state after all."""
         outputs, state = self.recurrent(self.embedding(words), state)
         return F.log_softmax(self.readout.logits(outputs), dim=-1), state
+
+    def step(self, words: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Any]:
+        """Read one word a row, without gradients: `elman.layers.Stream`.
+
+        Args:
+            words: ``(batch,)`` int64.
+            state: the state before; None for zeros.
+
+        Returns:
+            Log-probabilities of the next word, ``(batch, vocabulary)``, and the state after.
+        """
+        return self._stream(words, state)
 
     def _draw(self, scale: float) -> None:
         with torch.no_grad():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 
 from elman.data import Corpus, Streams, Vocabulary, Window, load_corpus
 from elman.errors import CheckpointError, DataError, describe
+from elman.tasks import runs
 from elman.tasks.base import Task
 from elman.tasks.drawing import draw_linear, draw_recurrent
 from elman.tasks.language_model.config import LanguageModelConfig
 from elman.tasks.language_model.model import LanguageModel
+from elman.tasks.language_model.scoring import metrics
 from elman.training import GraphNode, StepResult, byte_bars
 
-__all__ = ["LanguageModelling"]
+__all__ = ["LanguageModelling", "load_language_model"]
 
 
 _RELEASE = 1000  # steps after which what was read of the text is let go: a text larger than memory stays small
@@ -129,11 +132,7 @@ class LanguageModelling(Task[LanguageModelConfig]):
 
     def metrics(self, means: Mapping[str, float]) -> dict[str, float]:
         """Perplexity, bits per character, and the cross-entropy in nats."""
-        loss = means["loss"]
-        perplexity = math.exp(loss) if loss < 700 else math.inf
-        if self.corpus.vocabulary.level == "character":
-            return {"perplexity": perplexity, "bits_per_character": loss / math.log(2), "loss": loss}
-        return {"perplexity": perplexity, "loss": loss}
+        return metrics(means["loss"], self.corpus.vocabulary.level)
 
     def evaluate_split(self, model: nn.Module, split: str) -> dict[str, Any] | None:
         """Perplexity of a split, read from its first word to the last as one stream."""
@@ -193,6 +192,16 @@ class LanguageModelling(Task[LanguageModelConfig]):
     @property
     def _language_model(self) -> LanguageModel:
         return cast(LanguageModel, self.model)
+
+
+def load_language_model(run: str | os.PathLike[str]) -> LanguageModel:
+    """Load the model that a run has learned, ready to read, write and score: that of its best evaluation, or the last.
+
+    Raises:
+        CheckpointError: It is no run directory, or there is no checkpoint yet, or one that cannot be used.
+        OptionError: Its task is another one.
+    """
+    return cast(LanguageModel, runs.load_run(Path(run), LanguageModelling)[1])
 
 
 def _load(config: LanguageModelConfig, model: nn.Module | None) -> Corpus:
