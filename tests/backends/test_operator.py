@@ -32,7 +32,7 @@ FEW = [GRUCell, PeepholeLSTMCell, AutonomousCell, DelayCell, EveryWordCell, Inde
 def arguments(case, tensors, *, recompute=False):
     graph, parameters, x, state = case.arguments(tensors)
     ordered = [parameters[name] for name in PACKED if name in parameters]
-    masks = (case.masked.get("valid"), case.masked.get("reset"))
+    masks = (case.masked.get(name) for name in ("valid", "reset", "noise"))
     return encode(graph), x, ordered, state, *masks, case.reverse, recompute
 
 

@@ -11,6 +11,9 @@ CELL = "tests/cells/test_cell.py"
 TRACE = "tests/compiler/test_trace.py"
 REFERENCE = "tests/backends/test_reference.py"
 RECURRENT = "tests/layers/test_recurrent.py"
+NOISE = "tests/layers/test_noise.py"
+NOISY_GRAPHS = "tests/compiler/test_noise.py"
+PHILOX = "tests/backends/test_philox.py"
 PROJECTION = "tests/layers/test_projection.py"
 TORCH = "tests/interop/test_torch.py"
 
@@ -261,8 +264,8 @@ FAULTS = (
     Fault(
         "dropout on the input stays on in eval mode",
         "layers/recurrent.py",
-        "if probability and self.training else values",
-        "if probability else values",
+        "if not (probability and self.training):",
+        "if not probability:",
         f"{RECURRENT} -k dropout",
     ),
     Fault(
@@ -292,6 +295,112 @@ FAULTS = (
         "if tuple(s.shape) != shape:",
         "if s.ndim != len(shape):",
         f"{RECURRENT} -k wrong_arguments",
+    ),
+    # noise
+    Fault(
+        "recurrent dropout masks the carried state too",
+        "compiler/noise.py",
+        "outputs = [place[k] for k in graph.outputs]\n    outputs += [masked(",
+        "outputs = [masked(k) for k in graph.outputs]\n    outputs += [masked(",
+        f"{NOISE} -k spelled_out",
+    ),
+    Fault(
+        "a value computed inside the step is multiplied with U unmasked",
+        "compiler/noise.py",
+        'copies[j] if op == "state" else masked(j)',
+        'copies[j] if op == "state" else place[j]',
+        f"{NOISE} -k 'one_layer and ResetBefore'",
+    ),
+    Fault(
+        "zoneout keeps what it should renew",
+        "compiler/noise.py",
+        "(kept, old, outputs[s])",
+        "(kept, outputs[s], old)",
+        f"{NOISE} -k spelled_out",
+    ),
+    Fault(
+        "all states share the noise of one",
+        "compiler/noise.py",
+        'value=float(sum(node.op == "noise" for node in nodes))',
+        "value=0.0",
+        f"{NOISY_GRAPHS} -k numbered",
+    ),
+    Fault(
+        "in evaluation zoneout weighs old and new the wrong way round",
+        "compiler/noise.py",
+        "((old, rate), (outputs[s], 1.0 - rate))",
+        "((old, 1.0 - rate), (outputs[s], rate))",
+        f"{NOISE} -k 'mean_of_zoneout and LSTMCell'",
+    ),
+    Fault(
+        "noise is stored for later phases",
+        "compiler/plan.py",
+        'levels, {"input", "state", "constant", "noise"}, lambda',
+        'levels, {"input", "state", "constant"}, lambda',
+        f"{NOISY_GRAPHS} -k plans",
+    ),
+    Fault(
+        "initial states are not masked",
+        "layers/noise.py",
+        "*(factor * state[s] for s in self._copied)",
+        "*(state[s] for s in self._copied)",
+        f"{NOISE} -k 'one_layer and LSTMCell-llvm'",
+    ),
+    Fault(
+        "recurrent dropout draws anew for every step",
+        "layers/noise.py",
+        "parts.append(factor[:, None].expand(batch, time, hidden))",
+        "parts.append(chosen((batch, time, hidden), rate, 1 / rate, x))",
+        f"{NOISE} -k spelled_out",
+    ),
+    Fault(
+        "what dropout leaves is not made larger",
+        "layers/noise.py",
+        "chosen(shape, 1 - probability, 1 / (1 - probability), values)",
+        "chosen(shape, 1 - probability, 1.0, values)",
+        f"{RECURRENT} -k dropped_and_scaled",
+    ),
+    Fault(
+        "variational dropout draws for every step",
+        "layers/recurrent.py",
+        "shared=1 if self.variational else None",
+        "shared=None",
+        f"{NOISE} -k variational_dropout_is",
+    ),
+    Fault(
+        "weight drop is on in evaluation",
+        "layers/recurrent.py",
+        "if self.training and self.weight_drop:",
+        "if self.weight_drop:",
+        f"{NOISE} -k 'mean_of_zoneout and RNNCell'",
+    ),
+    Fault(
+        "masked copies of states are handed back",
+        "layers/recurrent.py",
+        "final[: len(self.cell.states)]",
+        "final[-len(self.cell.states) :]",
+        f"{NOISE} -k spelled_out",
+    ),
+    Fault(
+        "segments of time all have the noise of the first",
+        "backends/segments.py",
+        "None if values is None else values[:, steps] for values in every",
+        "None if values is None else values[:, : steps.stop - steps.start] for values in every",
+        f"{NOISE} -k segments",
+    ),
+    Fault(
+        "random words take one round less",
+        "backends/philox.py",
+        "for turn in range(ROUNDS):",
+        "for turn in range(ROUNDS - 1):",
+        f"{PHILOX} -k words",
+    ),
+    Fault(
+        "a key has half its bits",
+        "backends/philox.py",
+        "key = torch.randint(_WORD, (2,), device=like.device)",
+        "key = torch.randint(_WORD, (1,), device=like.device).repeat(2)",
+        f"{PHILOX} -k two_numbers",
     ),
     # interop
     Fault(

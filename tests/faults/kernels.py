@@ -9,6 +9,8 @@ RECURRENCE = "tests/backends/llvm/test_recurrence.py"
 FUNCTIONS = "tests/backends/llvm/test_functions.py"
 GEMM = "tests/backends/llvm/test_gemm.py"
 PRODUCTS = "tests/backends/llvm/test_products.py"
+NOISE = "tests/backends/llvm/test_noise.py"
+PHILOX = "tests/backends/test_philox.py"
 TEAM = "tests/backends/llvm/test_team.py"
 PROGRAM = "tests/backends/llvm/test_program.py"
 STREAM = "tests/layers/test_stream.py"
@@ -166,6 +168,42 @@ FAULTS = (
         "with self.loop(whole, rows, carry=[(a + b) + (c + d)]) as rest:",
         "with self.loop(whole, whole, carry=[(a + b) + (c + d)]) as rest:",
         LSTM,
+    ),
+    # noise
+    Fault(
+        "the way back reads the noise of the step after",
+        "backends/llvm/backward.py",
+        "return self.noise(node, step, rows, vector)",
+        "return self.noise(node, step + 1, rows, vector)",
+        f"{NOISE} -k 'every_result and LSTMCell-both'",
+    ),
+    Fault(
+        "noise of another state is read",
+        "backends/llvm/kernel.py",
+        'self["hidden"] * int(node.value) + vector * self.lanes',
+        'self["hidden"] * 0 + vector * self.lanes',
+        f"{NOISE} -k 'every_result and LSTMCell-both'",
+    ),
+    Fault(
+        "in reverse, noise runs forward",
+        "backends/llvm/recurrence.py",
+        "layout.strided(*_place(noise), reverse)",
+        "layout.strided(*_place(noise), False)",
+        f"{NOISE} -k 'every_result and LSTMCell-both'",
+    ),
+    Fault(
+        "the kernel's random words have a step of the key wrong",
+        "backends/llvm/philox.py",
+        'self[f"key_{k}"] + step * turn',
+        'self[f"key_{k}"] + step * turn * turn',
+        f"{PHILOX} -k two_numbers",
+    ),
+    Fault(
+        "a vector of random words begins where the one before began",
+        "backends/llvm/philox.py",
+        "counter = b.add(self._spread(first), lane)",
+        "counter = b.add(self._spread(self.zero), lane)",
+        f"{PHILOX} -k two_numbers",
     ),
     # what both share
     Fault(

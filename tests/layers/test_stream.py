@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 
@@ -62,8 +63,9 @@ def by_hand(embedding, recurrent, readout, inputs, state):
             recurrent.hidden_size,
             recurrent.num_layers,
             input_projection=None if recurrent.projection is None else recurrent.projection.out_features,
+            zoneout=recurrent.zoneout,
             dtype=torch.float64,
-        )
+        ).eval()
         twin.load_state_dict(recurrent.state_dict())
         outputs, state = twin(x.double()[:, None], [s.double() for s in state])
         outputs = outputs[:, 0]
@@ -115,6 +117,24 @@ def test_parts_that_are_not_there(projection, without, batch, dtype):
         readout = Linear(18, 29, bias=False, dtype=dtype)
     parts = (embedding, recurrent, None if "readout" in without else readout)
     assert_right(parts, inputs, random_state(recurrent, batch), dtype)
+
+
+@pytest.mark.parametrize("options", [{"zoneout": {"h": 0.3, "c": 0.6}}, {"zoneout": 0.4, "recurrent_dropout": 0.5}])
+def test_what_is_random_in_training_is_its_mean(options):
+    parts = model(PeepholeLSTMCell, **options)
+    assert_right(parts, torch.tensor([12, 0, 12]), random_state(parts[1], 3), torch.float32)
+
+
+def test_a_copy_reads_its_own_weights():
+    embedding, recurrent, readout = model()
+    words = torch.tensor([3])
+    stream = Stream(embedding, recurrent, readout)
+    before, _ = stream(words)
+    other = copy.deepcopy(stream)
+    with torch.no_grad():
+        other.embedding.weight.zero_()
+    assert stream(words)[0].equal(before)
+    assert not other(words)[0].equal(before)
 
 
 @types

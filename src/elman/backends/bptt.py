@@ -34,6 +34,7 @@ def backpropagate(
     state: Sequence[Tensor],
     outputs: Tensor,
     final: Sequence[Tensor],
+    noise: Tensor | None = None,
 ) -> Gradients:
     """Run a cell over x and back.
 
@@ -44,6 +45,7 @@ def backpropagate(
         state: the initial states, each ``(batch, hidden)``.
         outputs: gradient of the outputs, ``(batch, time, hidden)``.
         final: gradients of the final states, each ``(batch, hidden)``.
+        noise: ``(batch, time, n · hidden)``, for a graph with n nodes of noise.
 
     Returns:
         The gradients of the loss; a gate's δ of all steps meets x and the states in one product.
@@ -55,7 +57,8 @@ def backpropagate(
     forward: list[list[Any]] = []
     states: Sequence[Tensor] = state
     for t in range(time):
-        forward.append(step.values(None if inputs is None else inputs[t], states))
+        drawn = None if noise is None else noise[:, t]
+        forward.append(step.values(None if inputs is None else inputs[t], states, drawn))
         states = [forward[t][k] for k in graph.outputs]
     backward: list[list[Any]] = []
     zero = x.new_zeros(batch, hidden)

@@ -32,8 +32,8 @@ class Call:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of `Operands.flat`; masks, which have no gradient, have no name."""
-        return ("x", *PACKED, "", "", *self.state_names)
+        """The names of `Operands.flat`; masks and noise, which have no gradient, have no name."""
+        return ("x", *PACKED, "", "", "", *self.state_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,21 @@ class Operands:
     state: Sequence[Tensor]
     valid: Tensor | None = None
     reset: Tensor | None = None
+    noise: Tensor | None = None
 
     @property
     def flat(self) -> tuple[Tensor | None, ...]:
-        """All of them side by side: x, the packed parameters, None for those that the cell has not, masks, states."""
-        return self.x, *(self.parameters.get(name) for name in PACKED), self.valid, self.reset, *self.state
+        """All side by side: x, the packed parameters, None for those that the cell has not, masks, noise, states."""
+        packed = (self.parameters.get(name) for name in PACKED)
+        return self.x, *packed, self.valid, self.reset, self.noise, *self.state
 
     @classmethod
     def of(cls, x: Tensor, *others: Tensor | None) -> Operands:
         """Undo `flat`."""
         count = len(PACKED)
         parameters = {name: value for name, value in zip(PACKED, others[:count], strict=True) if value is not None}
-        valid, reset, *state = others[count:]
-        return cls(parameters, x, [s for s in state if s is not None], valid, reset)
+        valid, reset, noise, *state = others[count:]
+        return cls(parameters, x, [s for s in state if s is not None], valid, reset, noise)
 
     def by_name(self, call: Call) -> dict[str, Tensor]:
         """Return those that have gradients, by the names of these."""

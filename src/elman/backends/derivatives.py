@@ -33,6 +33,7 @@ def _run(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor, ...]]:
         operands.state,
         valid=operands.valid,
         reset=operands.reset,
+        noise=operands.noise,
         reverse=call.reverse,
     )
 

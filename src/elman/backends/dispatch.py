@@ -51,6 +51,7 @@ def unroll(
     *,
     valid: Tensor | None = None,
     reset: Tensor | None = None,
+    noise: Tensor | None = None,
     reverse: bool = False,
     recompute: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -64,6 +65,7 @@ def unroll(
         valid: bool ``(batch, time)``: where false, a row keeps its states and its output is zero.
         reset: bool ``(batch, time)``: where true, a row's sequence ends before this step and another begins from zero
             states. False where not valid.
+        noise: ``(batch, time, n · hidden)``, of the type of x, for a graph with n nodes of noise.
         reverse: run from the last step to the first.
         recompute: keep states about every √T steps for the backward pass, and run forward again between them.
 
@@ -73,16 +75,17 @@ def unroll(
     Raises:
         BackendError: inside ``elman.backend("llvm")``, if compiled code cannot run this.
     """
+    operands = Operands(parameters, x, state, valid, reset, noise)
     if torch.compiler.is_compiling():
-        return operator.traced(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
+        return operator.traced(Call(graph, reverse, recompute), operands)
     choice = choose(graph, parameters, x, state)
     if choice is not _COMPILED:
         if choice is not _ASKED_FOR:
             fall_back(choice.reason, log=x.is_cpu)
-        return derivatives.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
+        return derivatives.run(Call(graph, reverse, recompute), operands)
     if torch._C._are_functorch_transforms_active() or requires_grad(parameters, x, state):
-        return autograd.run(Call(graph, reverse, recompute), Operands(parameters, x, state, valid, reset))
-    run = recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, reverse=reverse)
+        return autograd.run(Call(graph, reverse, recompute), operands)
+    run = recurrence.forward(graph, parameters, x, state, valid=valid, reset=reset, noise=noise, reverse=reverse)
     return run.outputs, run.states
 
 
@@ -99,7 +102,7 @@ def stack(
     """Run layers on top of each other as one, where compiled code runs and nothing is recorded for a way back.
 
     Args:
-        graph: the equations of a step.
+        graph: the equations of a step, without noise.
         parameters: of each layer, and in it of each direction.
         x: as in `unroll`.
         state: the initial states, each ``(batch, layers, directions, hidden)``.

@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 _RUN: Final = (
     "str equations, Tensor x, Tensor[] parameters, Tensor[] state, Tensor? valid, Tensor? reset, "
-    "bool reverse, bool recompute"
+    "Tensor? noise, bool reverse, bool recompute"
 )
 _GRADIENTS: Final = "Tensor outputs, Tensor kept, Tensor? grad_outputs, Tensor[] grad_states, str[] wanted"
 
@@ -109,8 +109,8 @@ def _fall_back(reason: str, log: bool) -> None:
 def _arguments(equations: str, call: Call, operands: Operands) -> tuple[Any, ...]:
     """Return the arguments that both operators begin with."""
     parameters = [operands.parameters[name] for name in PACKED if name in operands.parameters]
-    state, masks = list(operands.state), (operands.valid, operands.reset)
-    return equations, operands.x, parameters, state, *masks, call.reverse, call.recompute
+    state, others = list(operands.state), (operands.valid, operands.reset, operands.noise)
+    return equations, operands.x, parameters, state, *others, call.reverse, call.recompute
 
 
 def _read(
@@ -120,11 +120,12 @@ def _read(
     state: Sequence[Tensor],
     valid: Tensor | None,
     reset: Tensor | None,
+    noise: Tensor | None,
     reverse: bool,
     recompute: bool,
 ) -> tuple[Call, Operands]:
     """Undo `_arguments`."""
-    operands = Operands(dict(zip(_packed(equations), parameters, strict=True)), x, state, valid, reset)
+    operands = Operands(dict(zip(_packed(equations), parameters, strict=True)), x, state, valid, reset, noise)
     return Call(decode(equations), reverse, recompute), operands
 
 
@@ -204,7 +205,7 @@ def _fake_unroll_backward(*arguments: Any) -> list[Tensor]:
 
 
 def _save_run(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    ctx.call, operands = _read(*inputs[:8])
+    ctx.call, operands = _read(*inputs[:9])
     ctx.equations = inputs[0]
     ctx.save_for_backward(output[0], output[-1], *operands.flat)
     ctx.set_materialize_grads(False)
@@ -229,7 +230,7 @@ def _backward_of_run(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any,
 
 
 def _save_gradients(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    ctx.call, operands = _read(*inputs[:8])
+    ctx.call, operands = _read(*inputs[:9])
     *_, grad_outputs, grad_states, names = inputs
     ctx.request = Request(ctx.call, tuple(names))
     ctx.save_for_backward(grad_outputs, *grad_states, *operands.flat)
@@ -252,7 +253,7 @@ def _side_by_side(call: Call, operands: Operands, found: Mapping[str, Tensor]) -
     """Put gradients in the places of `_arguments`."""
     parameters = [found.get(name) for name in operands.parameters]
     states = [found.get(name) for name in call.state_names]
-    return None, found.get("x"), parameters, states, None, None, None, None
+    return None, found.get("x"), parameters, states, None, None, None, None, None
 
 
 def _register() -> torch.library.Library:

@@ -28,6 +28,7 @@ def unroll(
     *,
     valid: Tensor | None = None,
     reset: Tensor | None = None,
+    noise: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over all steps of a sequence.
@@ -41,6 +42,7 @@ def unroll(
         valid: bool ``(batch, time)``: where false, a row keeps its states and its output is zero.
         reset: bool ``(batch, time)``: where true, a row's sequence ends before this step and another begins from zero
             states. False where not valid.
+        noise: ``(batch, time, n · hidden)``, for a graph with n nodes of noise.
         reverse: run from the last step to the first.
 
     Returns:
@@ -57,7 +59,7 @@ def unroll(
     for t in reversed(range(time)) if reverse else range(time):
         if fresh is not None:
             states = tuple(torch.where(fresh[:, t, None], zero, s) for s in states)
-        new = step(None if inputs is None else inputs[t], states)
+        new = step(None if inputs is None else inputs[t], states, None if noise is None else noise[:, t])
         if valid is not None:
             new = tuple(torch.where(valid[:, t, None], n, s) for n, s in zip(new, states, strict=True))
         outputs[t], states = new[0], new
@@ -101,12 +103,14 @@ class Step:
         bias = self._biases(self._schedule.input_gates)
         return F.linear(x.transpose(0, 1), self._weight_x, bias).unbind(0)
 
-    def __call__(self, inputs: Tensor | None, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def __call__(
+        self, inputs: Tensor | None, states: Sequence[Tensor], noise: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Return the new states."""
-        values = self.values(inputs, states)
+        values = self.values(inputs, states, noise)
         return tuple(values[k] for k in self._graph.outputs)
 
-    def values(self, inputs: Tensor | None, states: Sequence[Tensor]) -> list[Any]:
+    def values(self, inputs: Tensor | None, states: Sequence[Tensor], noise: Tensor | None = None) -> list[Any]:
         """Evaluate every node of the graph, in its order; None stands for x."""
         values: list[Any] = []
         products: dict[int, Tensor] = {}
@@ -120,6 +124,8 @@ class Step:
                 value = next(waiting)
             elif node.op == "constant":
                 value = node.value
+            elif node.op == "noise" and noise is not None:
+                value = noise.narrow(1, int(node.value) * self._hidden, self._hidden)
             elif node.op == "diagonal":
                 value = values[node.operands[0]] * self._diagonals[node.name]
             elif node.op == "affine":

@@ -133,8 +133,9 @@ def across(call: Call, operands: Operands, steps: slice, states: Sequence[Tensor
 
 def part(operands: Operands, steps: slice, state: Sequence[Tensor]) -> Operands:
     """Return the operands of a segment."""
-    valid, reset = (None if mask is None else mask[:, steps] for mask in (operands.valid, operands.reset))
-    return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset)
+    every = (operands.valid, operands.reset, operands.noise)
+    valid, reset, noise = (None if values is None else values[:, steps] for values in every)
+    return replace(operands, x=operands.x[:, steps], state=state, valid=valid, reset=reset, noise=noise)
 
 
 def _forward(call: Call, operands: Operands, *, keep: bool) -> Run:
@@ -145,6 +146,7 @@ def _forward(call: Call, operands: Operands, *, keep: bool) -> Run:
         operands.state,
         valid=operands.valid,
         reset=operands.reset,
+        noise=operands.noise,
         reverse=call.reverse,
         keep=keep,
     )
@@ -167,6 +169,7 @@ def _backward(
         kept,
         valid=operands.valid,
         reset=operands.reset,
+        noise=operands.noise,
         reverse=call.reverse,
         grad_outputs=gradients[0],
         grad_states=gradients[1:],

@@ -4,6 +4,7 @@
 ``graph.py``      the graph: a tuple of nodes in the order of evaluation
 ``trace.py``      runs a step on symbols and writes the graph down
 ``adjoint.py``    derives the backward step, whose repetition is BPTT
+``noise.py``      recurrent dropout and zoneout, as other equations of the same cell
 ``schedule.py``   groups the matrix products of a graph into few large ones
 ``equations.py``  both steps as equations: trees of ``expression.py``, named by ``usage.py`` (who reads what)
 ``notation.py``   writes trees as text, LaTeX and MathML; ``typeset.py`` makes documents of them

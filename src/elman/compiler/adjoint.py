@@ -123,7 +123,7 @@ class _Builder:
     def visit(self, position: int) -> None:
         """Hand the gradient of a forward value on to its operands."""
         node = self._graph.nodes[position]
-        if position not in self._gradients or node.op in {"input", "state", "constant"}:
+        if position not in self._gradients or node.op in {"input", "state", "constant", "noise"}:
             return
         gradient = self._gradients[position]
         if node.op == "affine":
@@ -136,7 +136,7 @@ class _Builder:
             self.add_to(operand, self.times(gradient, self.node("weight", name=node.name)))
         else:
             for operand, rule in zip(node.operands, _RULES[node.op], strict=True):
-                if rule is not None and self._graph.nodes[operand].op != "constant":
+                if rule is not None and self._graph.nodes[operand].op not in {"constant", "noise"}:
                     self.add_to(operand, rule(self, gradient, node.operands, position))
 
     def result(self) -> Adjoint:

@@ -41,11 +41,12 @@ class Node:
     """One value of a step.
 
     Attributes:
-        op: ``input`` (x), ``state``, ``constant``, ``affine`` (a gate: W x + U h + b), ``diagonal`` (p * s), or a
-            pointwise operation of `ARITY`.
+        op: ``input`` (x), ``state``, ``constant``, ``noise`` (numbers that a run is given for each step, unit by unit,
+            and that have no gradient: `elman.compiler.noise`), ``affine`` (a gate: W x + U h + b), ``diagonal``
+            (p * s), or a pointwise operation of `ARITY`.
         operands: positions of the operands in `Graph.nodes`.
         name: of an input, a state, a gate or a diagonal; empty elsewhere.
-        value: of a constant.
+        value: of a constant; of noise, its place among all noise of the graph.
     """
 
     op: str

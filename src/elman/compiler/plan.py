@@ -101,7 +101,7 @@ def _forward(graph: Graph, kept: tuple[int, ...]) -> tuple[Phase, ...]:
         else:
             levels.append(max(inner, default=0))
     operands = {k for _, k in graph.hidden_blocks if graph.nodes[k].op != "state"}
-    crossing = _crossing(graph.nodes, levels, {"input", "state", "constant"}, lambda node: node.op != "affine")
+    crossing = _crossing(graph.nodes, levels, {"input", "state", "constant", "noise"}, lambda node: node.op != "affine")
     # A new state that is computed in an early phase is stored at once and crosses nothing.
     phases = []
     for level in range(max(levels, default=0) + 1):
@@ -199,7 +199,7 @@ def _kept(graph: Graph, derived: Adjoint) -> tuple[int, ...]:
     there: list[bool] = []  # whether a node is kept or follows from what is
     for position, node in enumerate(graph.nodes):
         leaf = node.op in {"input", "affine"}
-        follows = node.op in {"state", "constant"} or (not leaf and all(there[k] for k in node.operands))
+        follows = node.op in {"state", "constant", "noise"} or (not leaf and all(there[k] for k in node.operands))
         if position in needed and not follows:
             kept.append(position)
         there.append(follows or position in needed)

@@ -2,6 +2,7 @@
 
 ``recurrent.py`` holds `Recurrent`, which runs any cell over sequences (stacked, in both directions, with dropout,
 lengths, resets and carried state); ``named.py`` the layers of elman's own cells: `RNN`, `LSTM`, `GRU`, ...
+``noise.py`` draws what dropout of every kind needs.
 ``linear.py`` holds `Linear`, a linear layer on elman's own product.
 ``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
 ``stream.py`` holds `Stream`, a language model word by word.

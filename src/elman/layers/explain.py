@@ -62,12 +62,12 @@ def explain(layer: Recurrent, x: Tensor | Sequence[int]) -> Explanation:
     batch, time = layer._checked_sizes(x, parameters[0])
     runs: list[Run] = []
     inputs, x_asks, notes = _projected(layer, x, parameters)
-    for k, (name, cell) in enumerate(layer.named_cells()):
+    for k, (name, _) in enumerate(layer.named_cells()):
         direction = k % layer.directions
         if k and not direction:
             inputs = inputs.new_zeros(()).expand(batch, time, layer.directions * layer.hidden_size)
             x_asks = any(run.gradients for run in runs[-layer.directions :])
-        call = Call(cell.graph, reverse=direction == 1, recompute=layer.recompute)
+        call = Call(layer.graph, reverse=direction == 1, recompute=layer.recompute)
         runs.append(_run(name, call, parameters[k], inputs, layer.hidden_size, x_asks))
     if layer.recompute and any(run.backward for run in runs):
         notes.append("recompute: the way back runs every step forward once more, which counts as backward")

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.backends import dispatch
 from elman.cells import (
     Cell,
 )
+from elman.compiler.graph import Graph
 from elman.errors import OptionError, ShapeError, describe
 from elman.layers.linear import linear
+from elman.layers.noise import Noise, dropped
 from elman.layers.projection import folded, folds
 
 __all__ = ["Options", "Recurrent"]
@@ -27,6 +28,10 @@ class Options(TypedDict, total=False):
     dropout: float
     input_dropout: float
     output_dropout: float
+    variational: bool
+    recurrent_dropout: float
+    weight_drop: float
+    zoneout: float | Mapping[str, float] | None
     input_projection: int | None
     initial_bias: Mapping[str, float] | None
     recompute: bool
@@ -52,6 +57,13 @@ class Recurrent(nn.Module):
         dropout: probability of dropout on the outputs of each layer but the last.
         input_dropout: the same on what the first layer reads (after the input projection).
         output_dropout: the same on the outputs of the last layer; the returned states are untouched.
+        variational: those three drop the same features of a row at all steps of a call (Gal and Ghahramani 2016).
+        recurrent_dropout: probability of dropout on the hidden values that gates multiply with their matrices U: a row,
+            layer and direction drops the same units for all gates, at all steps of a call. The states that are carried
+            on and returned are whole (Gal and Ghahramani 2016).
+        weight_drop: probability of dropout on the weights U, ``weight_h``, drawn for each call (Merity et al. 2018).
+        zoneout: probability with which a unit of a state keeps its old value, drawn for each step; for all states, or
+            by state: ``{"h": 0.05, "c": 0.5}``. In evaluation, p · old + (1 - p) · new (Krueger et al. 2017).
         input_projection: size of a linear layer, with bias, between x and the first layer; None for none.
         initial_bias: initial biases by gate, instead of those that the cell declares: ``{"f": 0.0}``.
         recompute: save memory in training, for about a third more time: of a sequence of T steps only about √T states
@@ -100,6 +112,10 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        zoneout: float | Mapping[str, float] | None = None,
         input_projection: int | None = None,
         initial_bias: Mapping[str, float] | None = None,
         recompute: bool = False,
@@ -117,6 +133,9 @@ class Recurrent(nn.Module):
         self.dropout = self._probability("dropout", dropout)
         self.input_dropout = self._probability("input_dropout", input_dropout)
         self.output_dropout = self._probability("output_dropout", output_dropout)
+        self.variational = variational
+        self.weight_drop = self._probability("weight_drop", weight_drop)
+        recurrent_dropout = self._probability("recurrent_dropout", recurrent_dropout)
         if dropout and num_layers == 1:
             raise OptionError(
                 f"{self._name}: dropout acts between layers and there is one layer. "
@@ -135,11 +154,28 @@ class Recurrent(nn.Module):
             for size in sizes
         )
         self._packed = tuple(self.cell_at(0, 0)._parameters)
+        self._noise = Noise(self.cell_at(0, 0).graph, recurrent_dropout, self._zoneout_rates(zoneout))
+        self._check_matrices()
 
     @property
     def directions(self) -> int:
         """1, or 2 for a bidirectional layer."""
         return 2 if self.bidirectional else 1
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """The probability of dropout on the hidden values that gates multiply with their matrices."""
+        return self._noise.recurrent_dropout
+
+    @property
+    def zoneout(self) -> dict[str, float]:
+        """The probability of zoneout of each state that has one."""
+        return dict(self._noise.zoneout)
+
+    @property
+    def graph(self) -> Graph:
+        """The equations of a step that run now: those of the cell, with the noise of training or its mean."""
+        return self._noise.training if self.training else self._noise.evaluation
 
     def cell_at(self, layer: int, direction: int) -> Cell:
         """Return the cell of a layer (0 is the lowest) and a direction (0 forward, 1 backward)."""
@@ -169,16 +205,18 @@ class Recurrent(nn.Module):
             x = torch.where(valid[:, :, None], x, x.new_zeros(()))  # also NaN, which would spoil gradients as 0 * NaN
             reset = None if reset is None else reset & valid
         if self.projection is not None:
-            dropped = self.training and self.input_dropout > 0
+            drops = self.training and self.input_dropout > 0
             own = [parameters[k] for k in range(self.directions)]
-            if dropped or not folds(cells[0].graph, own[0], self.projection, batch * time):
+            if drops or not folds(cells[0].graph, own[0], self.projection, batch * time):
                 x = linear(x, self.projection.weight, self.projection.bias)
             else:
                 parameters[: self.directions] = [folded(cells[0].graph, p, self.projection) for p in own]
         state = self._checked_state(state, x)
         masks = {"valid": valid, "reset": reset}
-        if not (self.training and (self.input_dropout or self.dropout or self.output_dropout)):
-            done = dispatch.stack(cells[0].graph, parameters, x, state, directions=self.directions, **masks)
+        if self.training and self.weight_drop:
+            parameters = [{**p, "weight_h": dropped(p["weight_h"], self.weight_drop)} for p in parameters]
+        if not (self.training and (self.input_dropout or self.dropout or self.output_dropout or self._noise)):
+            done = dispatch.stack(self._noise.evaluation, parameters, x, state, directions=self.directions, **masks)
             if done is not None:
                 return done[0], self.cell.State(*done[1])
         initial = list(zip(*(s.flatten(1, 2).unbind(1) for s in state), strict=True))
@@ -186,15 +224,7 @@ class Recurrent(nn.Module):
         final: list[tuple[Tensor, ...]] = []
         for first in range(0, len(cells), self.directions):
             runs = [
-                dispatch.unroll(
-                    cells[k].graph,
-                    parameters[k],
-                    outputs,
-                    initial[k],
-                    **masks,
-                    reverse=k > first,
-                    recompute=self.recompute,
-                )
+                self._run(parameters[k], outputs, initial[k], reverse=k > first, **masks)
                 for k in range(first, first + self.directions)
             ]
             outputs = torch.cat([run[0] for run in runs], dim=2) if self.bidirectional else runs[0][0]
@@ -217,13 +247,29 @@ class Recurrent(nn.Module):
             "dropout": (self.dropout, 0.0),
             "input_dropout": (self.input_dropout, 0.0),
             "output_dropout": (self.output_dropout, 0.0),
+            "variational": (self.variational, False),
+            "recurrent_dropout": (self.recurrent_dropout, 0.0),
+            "weight_drop": (self.weight_drop, 0.0),
+            "zoneout": (self.zoneout, {}),
             "recompute": (self.recompute, False),
         }
         said = [f"{name}={value}" for name, (value, default) in options.items() if value != default]
         return ", ".join([f"{self.cell.__name__}, {self.input_size}, {self.hidden_size}", *said])
 
+    def _run(
+        self, parameters: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor], **options: Any
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run one layer and direction, with noise where there is some; see `elman.backends.dispatch.unroll`."""
+        noise, graph = None, self.graph
+        if self.training and self._noise:
+            noise, state = self._noise.draw(x, state)
+        outputs, final = dispatch.unroll(graph, parameters, x, state, noise=noise, recompute=self.recompute, **options)
+        return outputs, final[: len(self.cell.states)]  # without those that the noise added
+
     def _dropped(self, values: Tensor, probability: float) -> Tensor:
-        return F.dropout(values, probability) if probability and self.training else values
+        if not (probability and self.training):
+            return values
+        return dropped(values, probability, shared=1 if self.variational else None)
 
     def _parameters_of(self, cell: Cell) -> Mapping[str, Tensor]:
         """Return the packed parameters by name; `functional_call` and parametrisations put others in their places."""
@@ -250,6 +296,15 @@ class Recurrent(nn.Module):
             if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
                 raise OptionError(describe(f"{self._name}: {what}", expected="a positive int", got=repr(size)))
 
+    def _check_matrices(self) -> None:
+        """What drops hidden values, or their weights, needs a gate that has such weights."""
+        for what in ("recurrent_dropout", "weight_drop"):
+            if getattr(self, what) and "weight_h" not in self._packed:
+                raise OptionError(
+                    f"{self._name}: {what} acts where a gate multiplies a hidden value with a matrix, and no gate of "
+                    f"{self.cell.__name__} does."
+                )
+
     def _probability(self, what: str, value: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             cause = "It is the probability of dropping, not of keeping."
@@ -257,6 +312,17 @@ class Recurrent(nn.Module):
                 describe(f"{self._name}: {what}", expected="at least 0 and under 1", got=repr(value), cause=cause)
             )
         return float(value)
+
+    def _zoneout_rates(self, zoneout: float | Mapping[str, float] | None) -> dict[str, float]:
+        """Return the probability of each state that has one."""
+        if not isinstance(zoneout, Mapping):
+            rate = 0.0 if zoneout is None else self._probability("zoneout", zoneout)
+            return dict.fromkeys(self.cell.states, rate) if rate else {}
+        for name in zoneout:
+            if name not in self.cell.states:
+                expected = f"by states of {self.cell.__name__} ({', '.join(self.cell.states)})"
+                raise OptionError(describe(f"{self._name}: zoneout", expected=expected, got=repr(name)))
+        return {name: self._probability(f"zoneout of {name}", rate) for name, rate in zoneout.items()}
 
     def _checked_sizes(self, x: Tensor, parameters: Mapping[str, Tensor]) -> tuple[int, int]:
         """Return batch and time of x, if it is what the layer reads."""

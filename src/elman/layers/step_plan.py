@@ -88,7 +88,7 @@ class Plan:
         for module in filter(None, (*modules, recurrent.projection)):
             hooks += [module._forward_hooks, module._forward_pre_hooks]
         return cls(
-            graph=recurrent.cell_at(0, 0).graph,
+            graph=recurrent.graph,
             sizes=sizes,
             words=None if embedding is None else len(embedding.weight),
             dtype=weights[0].dtype,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ class Case:
     grad_outputs: Tensor | None
     grad_states: list[Tensor | None]
     expected: dict[str, Tensor]
+    noise: Tensor | None = None
 
     @property
     def gradients(self) -> list[str]:
@@ -68,22 +69,26 @@ def make(
     masks: str = "",
     reverse: bool = False,
     without: Collection[str] = (),
+    noisy: Callable[[Graph], Graph] | None = None,
 ) -> Case:
     """A random run; ``without`` names results on which the loss does not depend: ``y``, ``final:h``."""
     cell = kind(features, hidden, dtype=torch.float64)
+    graph = cell.graph if noisy is None else noisy(cell.graph)
+    places = sum(node.op == "noise" for node in graph.nodes)
     reach = min(0.8, 3 / (features + hidden) ** 0.5)
     parameters = {name: numbers(*p.shape, low=-reach, high=reach) for name, p in cell.named_parameters()}
-    state = [numbers(batch, hidden, low=0.05, high=0.95) for _ in cell.states]
+    state = [numbers(batch, hidden, low=0.05, high=0.95) for _ in graph.states]
     case = Case(
-        cell.graph,
+        graph,
         parameters,
         numbers(batch, time, features, low=-1.5, high=1.5),
         state,
         masks_of(masks, batch, time),
         reverse,
         None if "y" in without else numbers(batch, time, hidden),
-        [None if f"final:{name}" in without else numbers(batch, hidden) for name in cell.states],
+        [None if f"final:{name}" in without else numbers(batch, hidden) for name in graph.states],
         {},
+        numbers(batch, time, places * hidden, high=1.5) if places else None,
     )
     expect(case)
     return case
@@ -101,6 +106,7 @@ def expect(case: Case) -> None:
         leaves["x"],
         [leaves[name] for name in initial],
         **case.masks,
+        noise=case.noise,
         reverse=case.reverse,
     )
     case.expected = {"y": outputs.detach()}
@@ -126,6 +132,7 @@ def forward(case: Case, dtype: torch.dtype, *, keep: bool = True) -> recurrence.
         case.x.to(dtype),
         [s.to(dtype) for s in case.state],
         **case.masks,
+        noise=of_type(dtype, case.noise),
         reverse=case.reverse,
         keep=keep,
     )
@@ -143,6 +150,7 @@ def backward(
         done.outputs,
         done.kept,
         **case.masks,
+        noise=of_type(dtype, case.noise),
         reverse=case.reverse,
         grad_outputs=of_type(dtype, case.grad_outputs),
         grad_states=[of_type(dtype, g) for g in case.grad_states],

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from backends.llvm.compared import everything, forget, forward, make, values
-from elman.backends.llvm import layout, products
+from elman.backends.llvm import draws, layout, products
 from elman.backends.llvm.readout import CHUNK
 from elman.cells import Cell, LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell
 from elman.layers import LinearCrossEntropy, Recurrent, Stream
@@ -34,7 +34,9 @@ PRODUCTS = [(130, 21, 70), (70, 33, 10), (13, 20, 981), (200, 7, 17)]
 @contextmanager
 def nothing_too_small() -> Iterator[None]:
     """Share also what is too small for a second thread to be worth its start."""
-    with mock.patch.object(layout, "_SMALL", 0), mock.patch.object(products, "_SMALL", 0):
+    with ExitStack() as stack:
+        for module in (layout, products, draws):
+            stack.enter_context(mock.patch.object(module, "_SMALL", 0))
         forget()
         yield
     forget()

@@ -109,6 +109,29 @@ def test_log_probabilities() -> None:
     close(state[0], hidden)
 
 
+def test_a_step_is_one_of_the_sequence() -> None:
+    model = make(zoneout={"h": 0.2}).eval()
+    x, _ = words(2, 3)
+    expected, final = model.log_probabilities(x)
+    state = None
+    for t in range(3):
+        found, state = model.step(x[:, t], state)
+        close(found, expected[:, t])
+        assert not found.requires_grad
+    close(state[0], final[0])
+
+
+@pytest.mark.parametrize(
+    "option", [{"recurrent_dropout": 0.5}, {"weight_drop": 0.5}, {"zoneout": {"h": 0.5}}, {"input_dropout": 0.5}]
+)
+def test_training_is_random_and_evaluation_is_not(option: dict[str, Any]) -> None:
+    model = make(**option, variational=True)
+    x, targets = words(3, 5)
+    assert model(x, targets)[0].item() != model(x, targets)[0].item()
+    model.eval()
+    assert model(x, targets)[0].item() == model(x, targets)[0].item()
+
+
 def test_initial_weights() -> None:
     model = make(init_scale=0.05, hidden_size=50, cell="lstm", initial_bias={"f": 0.5})
     for name, parameter in model.named_parameters():

@@ -32,7 +32,7 @@ def backward_fields(plan: Plan) -> tuple[str, ...]:
     return (
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
         "row_parts",
-        *("x", "x_row", "x_step", "dy", "dy_row", "dy_step", "flags"),
+        *("x", "x_row", "x_step", "noise", "noise_row", "noise_step", "dy", "dy_row", "dy_step", "flags"),
         *("weight_x", "weight_h", "diagonal"),
         *(f"wanted_{s}" for s in states),
         *(f"row_wanted_{s}" for s in states),
@@ -143,7 +143,7 @@ class _Backward(ChunkKernel):
     ) -> None:
         phase, derived = self.plan.backward[p], self.plan.adjoint
         places = [self.in_lines(tile.row + row, vector) for row in rows]
-        forward = self._forward_values(step, places, vector)
+        forward = self._forward_values(step, [tile.row + row for row in rows], vector)
 
         def leaf(k: int) -> list[Any] | None:
             node = derived.nodes[k]
@@ -179,15 +179,18 @@ class _Backward(ChunkKernel):
                     self.blend(self.units_mask(vector), numbers[r], 0.0)
                 )
 
-    def _forward_values(self, step: Integer, places: list[Integer], vector: Integer) -> Callable[[int], list[Any]]:
+    def _forward_values(self, step: Integer, rows: list[Integer], vector: Integer) -> Callable[[int], list[Any]]:
         """Return a function that gives values of the step: read where they were kept, else computed again."""
         graph = self.plan.graph
+        places = [self.in_lines(row, vector) for row in rows]
         memory: dict[int, list[Any]] = {}
 
         def leaf(k: int) -> list[Any] | None:
             node = graph.nodes[k]
             if node.op == "constant":
                 return [self.constant(node.value)] * len(places)
+            if node.op == "noise":
+                return self.noise(node, step, rows, vector)
             if node.op == "state":
                 matrix = self.state(step, graph.states.index(node.name))
             elif k in self.plan.kept:

@@ -31,7 +31,8 @@ def forward_fields(plan: Plan) -> tuple[str, ...]:
         *("steps", "batch", "input", "hidden", "vectors", "rows"),
         *("row_parts", "direct", "history_mask", "kept_step"),
         # what a call fills in, in this order
-        *("x", "x_row", "x_step", "y", "y_row", "y_step", "flags", "history", "work"),
+        *("x", "x_row", "x_step", "noise", "noise_row", "noise_step", "y", "y_row", "y_step"),
+        *("flags", "history", "work"),
         *("weight_x", "weight_h", "bias", "diagonal"),
         *(f"{what}_{s}" for s in states for what in ("initial", "row_initial", "final", "row_final")),
         # places in memory
@@ -202,6 +203,8 @@ class _Forward(Kernel):
         def leaf(k: int) -> list[Any] | None:
             if graph.nodes[k].op == "affine" and not self._early(p, k):
                 return [self._pre_activation(p, graph.nodes[k].name, tile, row, within, vector) for row in rows]
+            if graph.nodes[k].op == "noise":
+                return self.noise(graph.nodes[k], step, [tile.row + row for row in rows], vector)
             return self._known(p, k, step, places)
 
         stored = [*(graph.outputs[s] for s in phase.states), *phase.operands, *phase.kept, *phase.crossing]

@@ -248,6 +248,12 @@ class Kernel(TeamKernel):
             with self.when((flags & bit).differs(0)):
                 body(loop.index)
 
+    def noise(self, node: Node, step: Integer, rows: Sequence[Integer], vector: Integer) -> list[Vector]:
+        """Read the noise of a step for some rows."""
+        column = self["hidden"] * int(node.value) + vector * self.lanes
+        start, mask = self.pointer("noise") + (step * self["noise_step"] + column), self.units_mask(vector)
+        return [(start + row * self["noise_row"]).load(mask) for row in rows]
+
     def weights(self, name: str, vector: Integer) -> Vector:
         """Read the weights of a diagonal."""
         position = self.plan.graph.diagonals.index(name)

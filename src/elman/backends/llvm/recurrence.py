@@ -55,6 +55,7 @@ def forward(
     *,
     valid: Tensor | None = None,
     reset: Tensor | None = None,
+    noise: Tensor | None = None,
     reverse: bool = False,
     keep: bool = False,
 ) -> Run:
@@ -66,12 +67,14 @@ def forward(
     final = tuple([x.new_empty(batch, hidden) for _ in graph.states])
     kept, work = x.new_empty(layout.kept), x.new_empty(layout.work)
     x, state = rows_together(x), [rows_together(s) for s in state]
+    noise = None if noise is None else rows_together(noise)
     weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
     ends = [(old.data_ptr(), old.stride(0), new.data_ptr(), hidden) for old, new in zip(state, final, strict=True)]
     layout.run(
         [
             *layout.strided(x.data_ptr(), x.stride(0), x.stride(1), reverse),
+            *layout.strided(*_place(noise), reverse),
             *layout.strided(outputs.data_ptr(), time * hidden, hidden, reverse),
             *(0 if flags is None else flags.data_ptr(), kept.data_ptr(), work.data_ptr()),
             *_addresses(weights),
@@ -164,6 +167,7 @@ def backward(
     *,
     valid: Tensor | None,
     reset: Tensor | None,
+    noise: Tensor | None = None,
     reverse: bool,
     grad_outputs: Tensor | None,
     grad_states: Sequence[Tensor | None],
@@ -180,6 +184,7 @@ def backward(
         kept: what `forward` kept.
         valid: as in `forward`.
         reset: as in `forward`.
+        noise: as in `forward`.
         reverse: as in `forward`.
         grad_outputs: gradient of the outputs; None for zeros.
         grad_states: gradients of the final states; None for zeros.
@@ -196,6 +201,7 @@ def backward(
     dy = x.new_zeros(hidden).expand(batch, time, hidden) if grad_outputs is None else rows_together(grad_outputs)
     weights = [(name, whole(parameter)) for name, parameter in parameters.items()]
     flags = _flags(valid, reset, reverse)
+    noise = None if noise is None else rows_together(noise)
     work = x.new_empty(layout.work)
     numbers: dict[str, int] = {"history": kept.data_ptr(), "work": work.data_ptr()}
 
@@ -205,6 +211,7 @@ def backward(
 
     put("x", x.data_ptr(), x.stride(0), x.stride(1))
     put("dy", dy.data_ptr(), dy.stride(0), dy.stride(1))
+    put("noise", *_place(noise))
     gradients: dict[str, Tensor] = {}
     for name, tensor in weights:
         if name != "bias":  # its value plays no part
@@ -228,6 +235,11 @@ def backward(
         numbers["flags"] = flags.data_ptr()
     layout.run_named(numbers)
     return gradients
+
+
+def _place(noise: Tensor | None) -> tuple[int, int, int]:
+    """Return the address of noise, and how far it is from row to row and step to step."""
+    return (0, 0, 0) if noise is None else (noise.data_ptr(), noise.stride(0), noise.stride(1))
 
 
 _PLACES = {"weight_x": 0, "weight_h": 1, "bias": 2, "diagonal": 3}

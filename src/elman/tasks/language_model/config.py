@@ -47,6 +47,19 @@ class NetworkConfig:
     output_dropout: Probability = 0.0
     """Probability of dropout on what the readout reads."""
 
+    variational: bool = False
+    """Let these three drop the same features of a row at all steps of a window (Gal and Ghahramani 2016)."""
+
+    recurrent_dropout: Probability = 0.0
+    """Probability of dropout on the hidden values that gates multiply with their matrices, the same units at all steps
+    of a window."""
+
+    weight_drop: Probability = 0.0
+    """Probability of dropout on the weights between hidden values, drawn for each window (Merity et al. 2018)."""
+
+    zoneout: dict[str, Probability] = field(default_factory=dict)
+    """Probabilities, by state, with which a unit keeps its old value at a step: h 0.05 c 0.5 (Krueger et al. 2017)."""
+
     init_scale: Annotated[float, Gt(0)] | None = None
     """Draw all initial weights from ±this, uniformly; none: each layer's own way."""
 

@@ -61,6 +61,10 @@ class LanguageModel(nn.Module):
             dropout=config.dropout,
             input_dropout=config.input_dropout,
             output_dropout=config.output_dropout,
+            variational=config.variational,
+            recurrent_dropout=config.recurrent_dropout,
+            weight_drop=config.weight_drop,
+            zoneout=config.zoneout,
             initial_bias=config.initial_bias,
         )
         self.readout = LinearCrossEntropy(config.hidden_size, len(vocabulary), ignore_index=_NOT_COUNTED)
