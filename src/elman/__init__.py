@@ -7,7 +7,7 @@
 ``layers``      cells over time: stacks, directions, lengths, resets, dropout
 ``data``        readers, downloads and batches
 ``training``    the loop: optimiser, checkpoints, resume, progress, TensorBoard
-``tasks``       what there is to learn: classification
+``tasks``       what there is to learn: classification, language models
 ``interop``     weights from other libraries
 ``testing``     the conformance kit for cells of your own
 ``bench``       time and memory, beside other libraries

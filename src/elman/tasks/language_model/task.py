@@ -25,7 +25,7 @@ from elman.training import GraphNode, StepResult, byte_bars
 __all__ = ["LanguageModelling", "load_language_model"]
 
 
-_RELEASE = 1000  # steps after which what was read of the text is let go: a text larger than memory stays small
+_RELEASE = 100  # steps after which what was read of the text is let go: a text larger than memory stays small
 
 
 class Batch(NamedTuple):
