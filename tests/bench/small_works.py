@@ -19,6 +19,21 @@ SMALL = {
         Work(name="step", kind="inference", input_size=3, hidden_size=5, num_layers=2, batch=1, steps=1),
         Work(name="program", kind="program", input_size=3, input_projection=4, hidden_size=5, batch=6, steps=3),
         Work(name="program-both", kind="program", input_size=3, hidden_size=5, bidirectional=True, batch=6, steps=3),
+        *(
+            Work(
+                name=f"language-{rest}",
+                kind="language-model",
+                input_size=3,
+                hidden_size=5,
+                num_layers=layers,
+                classes=11,
+                batch=4,
+                steps=3,
+                dropout=dropout,
+            )
+            for rest, layers, dropout in (("one", 1, 0.0), ("dropped", 2, 0.5))
+        ),
+        Work(name="word", kind="next-word", input_size=3, hidden_size=5, num_layers=2, classes=11, batch=1, steps=1),
         Work(name="loss", kind="cross-entropy", cell="", input_size=3, classes=11, batch=7, steps=1),
     )
 }

@@ -61,6 +61,21 @@ def test_a_program_has_a_readout() -> None:
     assert needed(program) == needed(replace(program, kind="training")) + 3 * 2 * 16 * 256 * 10
 
 
+@pytest.mark.parametrize("kind", ["language-model", "next-word"])
+def test_a_language_model_as_torch_counts(kind) -> None:
+    steps = 3 if kind == "language-model" else 1
+    work = Work(name="", kind=kind, input_size=5, hidden_size=7, num_layers=2, classes=13, batch=4, steps=steps)
+    example = Example.of(work)
+    module, x = plain(example.model), example.x[:, :steps]
+    state = [torch.zeros(4, 2, 1, 7, requires_grad=work.learns) for _ in range(2)]
+    with FlopCounterMode(display=False) as counter:
+        if work.learns:
+            module(x, example.target, state)[0].backward()
+        else:
+            module(x, state)
+    assert needed(work) == counter.get_total_flops() > 0
+
+
 @pytest.mark.parametrize(
     ("name", "floor"),  # milliseconds at 440 GFLOP/s, worked out when the shapes were chosen
     [
@@ -70,6 +85,8 @@ def test_a_program_has_a_readout() -> None:
         ("two-layers-200", 5.6),
         ("two-layers-650", 59),
         ("cross-entropy", 19.1),
+        ("language-model", 25.2),
+        ("language-model-medium", 126.6),
     ],
 )
 def test_floors(name, floor) -> None:

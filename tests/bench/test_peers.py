@@ -66,6 +66,8 @@ def test_who_does_what() -> None:
     assert served["peephole"] == served["own-cell"] == ["loop", "torch.compile", "jax"]
     assert served["one-step"] == ["torch.nn", "torch.nn-no-onednn", "torch.LSTMCell", "onnxruntime"]
     assert served["mnist"] == ["torch.nn", "loop", "jax", "keras"]
+    assert served["language-model"] == served["language-model-medium"] == ["torch.nn", "jax"]
+    assert served["language-model-step"] == served["one-step"]
     assert served["cross-entropy"] == ["torch.nn", "torch.compile"]
 
 

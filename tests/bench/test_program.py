@@ -9,6 +9,8 @@ from small_works import SMALL
 
 from elman.bench.example import Example
 from elman.bench.parity import wrong
+from elman.bench.peers import select_peers
+from elman.bench.plain import plain
 from elman.bench.program import elman_program, plain_program, reference_results, torch_program
 from elman.bench.works import Work
 
@@ -37,9 +39,7 @@ def test_elman_is_right(small: Work) -> None:
     example = Example.of(small)
     truth, program = reference_results(example), elman_program(example)
     assert all(value.dtype == torch.float64 for value in truth.values())
-    names = (
-        {f"gradient of {name}" for name, _ in example.model.named_parameters()} if small.kind != "inference" else set()
-    )
+    names = {f"gradient of {name}" for name, _ in example.model.named_parameters()} if small.learns else set()
     assert names <= truth.keys()
     with program.setting():
         results = program.results()
@@ -54,8 +54,9 @@ def test_a_fault_in_any_weight_is_seen(small: Work) -> None:
     for name, _ in example.model.named_parameters():
         program = plain_program(example)
         parameter = dict(program.module.named_parameters())[name]
+        read = parameter[example.x.flatten()[0]] if name == "embedding.weight" else parameter.view(-1)
         with torch.no_grad():
-            parameter.view(-1)[-1] += 0.01
+            read[-1] += 0.01
         with program.setting():
             assert wrong(program.results(), truth) is not None, name
 
@@ -94,6 +95,40 @@ def test_a_step_of_a_program_is_a_step_of_adam() -> None:
         F.cross_entropy(example.model(example.x), example.target).backward()
         optimizer.step()
     torch.testing.assert_close(program.module.state_dict(), example.model.state_dict())
+
+
+@pytest.mark.parametrize("far", [1.0, 30.0])
+def test_a_step_of_a_language_model_is_one_of_sgd(far: float) -> None:
+    """With the state carried and the norm clipped, also where it is under the clip."""
+    example = Example.of(SMALL["language-one"])
+    with torch.no_grad():
+        example.model.readout.weight.mul_(far)
+    program, model = elman_program(example), plain(example.model)
+    optimizer, state, norms = torch.optim.SGD(model.parameters(), lr=1.0), None, []
+    for _ in range(3):
+        program.step()
+        optimizer.zero_grad()
+        loss, state = model(example.x, example.target, state)
+        state = [s.detach() for s in state]
+        (3 * loss).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)))
+        optimizer.step()
+    assert (max(norms) > 5) == (far > 1)
+    torch.testing.assert_close(program.module.state_dict(), model.state_dict(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(list(program.state), list(state), rtol=1e-4, atol=1e-5)
+
+
+def test_elman_and_torch_clip_alike() -> None:
+    """At a rate of 1 the weights move by as much as the norm is clipped at."""
+    example = Example.of(SMALL["language-one"])
+    with torch.no_grad():
+        example.model.readout.weight.mul_(30.0)
+    (peer,) = select_peers(["torch.nn"])
+    for program in (elman_program(example), peer.build(example, threads=1)):
+        before = torch.cat([p.detach().flatten() for p in program.module.parameters()])
+        program.step()
+        after = torch.cat([p.detach().flatten() for p in program.module.parameters()])
+        torch.testing.assert_close(float((after - before).norm()), 5.0, rtol=1e-5, atol=0)
 
 
 def test_results_of_a_program_have_no_dropout_and_steps_have() -> None:

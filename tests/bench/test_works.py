@@ -73,4 +73,10 @@ def test_summaries() -> None:
         "training: lstm, 256 units in both directions, input 28, batch 128, 28 steps"
     )
     assert select(["mnist"])[0].summary == "program: lstm, 128 units, input 28 to 128, batch 128, 28 steps"
+    assert select(["language-model"])[0].summary == (
+        "language-model: lstm, 2 x 200 units, input 200, batch 20, 35 steps, vocabulary 10,000, dropout 0.5"
+    )
+    assert select(["language-model-step"])[0].summary == (
+        "next-word: lstm, 2 x 200 units, input 200, batch 1, 1 step, vocabulary 10,000"
+    )
     assert select(["cross-entropy"])[0].summary == "cross-entropy: 700 rows of 200, vocabulary 10,000"

@@ -392,6 +392,41 @@ FAULTS = (
         "if not 0 <= word <= plan.words:",
         f"{STREAM} -k inputs_that_do_not_fit",
     ),
+    Fault(
+        "a second block of rows begins the weights' gradient again",
+        "backends/llvm/cross_entropy.py",
+        "self.multiply(*operands, lanes, (to, features), add_to=first)",
+        "self.multiply(*operands, lanes, (to, features))",
+        f"{PRODUCTS} -k test_cross_entropy",
+    ),
+    Fault(
+        "a chunk's gradient of the logits forgets its own maximum",
+        "backends/llvm/cross_entropy.py",
+        "maximum.store(own * (totals + self.lanes).load())",
+        "maximum.store((totals + self.lanes).load())",
+        f"{PRODUCTS} -k test_cross_entropy",
+    ),
+    Fault(
+        "e^-inf is no number",
+        "backends/llvm/functions.py",
+        'code.blend(a.compare("<", -kind.smallest), 0.0, scale.fma(p, scale))',
+        "scale.fma(p, scale)",
+        f"{FUNCTIONS} -k not_positive",
+    ),
+    Fault(
+        "a sum that goes on replaces what was there",
+        "backends/llvm/gemm.py",
+        "place.store(place.load() + total)",
+        "place.store(total)",
+        f"{PRODUCTS} -k test_linear",
+    ),
+    Fault(
+        "the last block has the rows that are left",
+        "backends/llvm/products.py",
+        "return -(-vectors // -(-vectors // most)) * shape.lanes",
+        "return min(vectors, most) * shape.lanes",
+        f"{PRODUCTS} -k rows_of_a_block",
+    ),
     # threads
     Fault(
         "whoever comes first passes a barrier",

@@ -6,6 +6,7 @@
 ``run.py``        numbers first, then time, then memory
 ``example.py``    weights and inputs, the same for all
 ``program.py``    a work as something to run again and again
+``language.py``   the language model that is measured
 ``plain.py``      layers and losses in plain torch operations: the reference, and a peer
 ``parity.py``     are the numbers right?
 ``timing.py``     in turn

@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from elman.bench.language import NextWord
 from elman.bench.works import Work
 from elman.cells import find
+from elman.data import Vocabulary
 from elman.layers import LinearCrossEntropy, Recurrent
 from elman.tasks.classification.model import SequenceClassifier, Specification
+from elman.tasks.language_model.config import NetworkConfig
+from elman.tasks.language_model.model import LanguageModel
 from elman.tasks.registry import find_preset
 
 __all__ = ["FRAMES", "Example", "preset"]
@@ -27,9 +32,11 @@ class Example:
 
     Attributes:
         work: the work.
-        model: the layer, the classifier, or the readout with its loss; never run itself.
-        x: ``(batch, steps, input_size)``; of a classifier whole numbers to 255, of a readout ``(batch, input_size)``.
-        target: the gradient of the outputs; of a classifier or a readout the labels ``(batch,)``.
+        model: the layer, the classifier, the readout with its loss, or the language model; never run itself.
+        x: ``(batch, steps, input_size)``; of a classifier whole numbers to 255, of a readout ``(batch, input_size)``,
+            of a language model words ``(batch, steps)``.
+        target: the gradient of the outputs; of a classifier or a readout the labels ``(batch,)``, of a language model
+            the words ``(batch, steps)``.
     """
 
     work: Work
@@ -64,7 +71,10 @@ def _data(work: Work) -> tuple[Tensor, Tensor]:
     """Draw x and the target."""
     if work.kind == "cross-entropy":
         return torch.randn(work.batch, work.input_size), torch.randint(0, work.classes, (work.batch,))
-    frames = FRAMES if work.kind == "inference" else work.steps
+    frames = work.steps if work.learns else FRAMES
+    if work.kind in {"language-model", "next-word"}:
+        words, targets = torch.randint(0, work.classes, (2, work.batch, frames))
+        return words, targets
     shape = (work.batch, frames, work.input_size)
     if work.kind == "program":
         labels = torch.randint(0, work.classes, (work.batch,))
@@ -106,9 +116,25 @@ def _readout(work: Work) -> LinearCrossEntropy:
     return LinearCrossEntropy(work.input_size, work.classes)
 
 
+def _language_model(work: Work, kind: type[LanguageModel] = LanguageModel) -> LanguageModel:
+    config = NetworkConfig(
+        cell=work.cell,
+        hidden_size=work.hidden_size,
+        num_layers=work.num_layers,
+        embedding_size=work.input_size,
+        input_dropout=work.dropout,
+        dropout=work.dropout if work.num_layers > 1 else 0.0,
+        output_dropout=work.dropout,
+    )
+    words = (f"word{k}" for k in range(work.classes - 2))
+    return kind(config, Vocabulary("word", (*words, "<eos>", "<unk>")))
+
+
 _MODELS: Final[dict[str, Callable[[Work], nn.Module]]] = {
     "training": _layer,
     "inference": _layer,
     "program": _classifier,
     "cross-entropy": _readout,
+    "language-model": _language_model,
+    "next-word": partial(_language_model, kind=NextWord),
 }

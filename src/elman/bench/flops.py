@@ -12,7 +12,8 @@ def needed(work: Work) -> int:
     """Return the smallest number of operations that do a work once; a product and a sum are two.
 
     Forward, every (gate, operand) is a product of rows, H and the size of the operand. Backward, each has two more of
-    the same size: for the weight, and for the operand, unless it is the x of the first layer, which wants no gradient.
+    the same size: for the weight, and for the operand, unless it is the x of the first layer, which wants no gradient
+    (that of a language model does: it is an embedding).
     A linear layer in front of the first cell is counted folded into the weights where that is less. Pointwise
     operations are not counted: a program that spends time on them has a smaller share of the peak.
 
@@ -24,15 +25,15 @@ def needed(work: Work) -> int:
         return 3 * 2 * work.batch * work.input_size * work.classes
     graph = find(work.cell)(1, 1).graph
     directions = 2 if work.bidirectional else 1
-    backward = work.kind != "inference"
     rows, hidden = work.batch * work.steps, work.hidden_size
     from_input = directions * hidden * len(graph.input_blocks)  # columns
     from_hidden = directions * hidden * len(graph.hidden_blocks)
 
     def product(m: int, k: int, n: int, *, times: int) -> int:
-        return 2 * m * k * n * (times if backward else 1)
+        return 2 * m * k * n * (times if work.learns else 1)
 
-    total = product(rows, work.input_size, from_input, times=2)
+    embedded = work.kind == "language-model"
+    total = product(rows, work.input_size, from_input, times=3 if embedded else 2)
     if work.input_projection is not None:
         fold = product(work.input_projection, work.input_size, from_input, times=3)
         layer = product(rows, work.input_size, work.input_projection, times=2)
@@ -41,4 +42,6 @@ def needed(work: Work) -> int:
     total += work.num_layers * product(rows, hidden, from_hidden, times=3)
     if work.kind == "program":
         total += product(work.batch, directions * hidden, work.classes, times=3)
+    if work.kind in {"language-model", "next-word"}:
+        total += product(rows, directions * hidden, work.classes, times=3)
     return total

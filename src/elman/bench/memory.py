@@ -37,7 +37,7 @@ def step_megabytes(work: Work, peer: Peer | None, threads: int) -> float | None:
     None for a work without gradients, which keeps nothing, and where it cannot be told: only Linux tells, and some
     peers keep for later what they have freed.
     """
-    if work.kind == "inference" or not _STATUS.exists() or (peer is not None and peer.warm_up is None):
+    if not work.learns or not _STATUS.exists() or (peer is not None and peer.warm_up is None):
         return None
     name = "" if peer is None else peer.name
     command = [sys.executable, "-m", "elman.bench.memory", json.dumps(asdict(work)), name, str(threads)]

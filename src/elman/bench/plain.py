@@ -24,7 +24,7 @@ class Loop(nn.Module):
     same names, and never runs elman's compiled code.
 
     Args:
-        layer: without dropout.
+        layer: its dropout is left out.
 
     Example:
         >>> from elman import GRU
@@ -39,10 +39,11 @@ class Loop(nn.Module):
         self.hidden_size, self.states = layer.hidden_size, len(layer.cell.states)
 
     def forward(
-        self, x: Tensor, state: Sequence[Tensor] | None = None, lengths: None = None
+        self, x: Tensor, state: Sequence[Tensor] | None = None, lengths: None = None, reset: None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run over x; shapes as in `Recurrent`."""
         assert lengths is None
+        assert reset is None
         outputs = x if self.projection is None else self.projection(x)
         zero = outputs.new_zeros(len(x), self.hidden_size)
         final: list[Tensor] = []
@@ -75,15 +76,20 @@ class Readout(nn.Module):
         self.weight, self.bias = readout.weight, readout.bias
 
     def forward(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of x ``(rows, features)`` and targets ``(rows,)``."""
-        return F.cross_entropy(F.linear(x, self.weight, self.bias), targets)
+        """Return the mean loss of x ``(..., features)`` and targets ``(...)``."""
+        return F.cross_entropy(self.logits(x).flatten(0, -2), targets.flatten())
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits of x, ``(..., vocabulary)``."""
+        return F.linear(x, self.weight, self.bias)
 
 
 def plain(model: nn.Module) -> nn.Module:
     """Return a copy of a model in plain torch operations, whose parameters have the same names.
 
     Args:
-        model: a layer, a readout with its loss, or a model whose layer is called ``recurrent``.
+        model: a layer, a readout with its loss, or a model whose layer is called ``recurrent`` and its readout
+            ``readout``.
     """
     copied = copy.deepcopy(model)
     if isinstance(copied, Recurrent):
@@ -91,4 +97,6 @@ def plain(model: nn.Module) -> nn.Module:
     if isinstance(copied, LinearCrossEntropy):
         return Readout(copied)
     copied.add_module("recurrent", Loop(cast(Recurrent, copied.recurrent)))
+    if isinstance(copied.readout, LinearCrossEntropy):
+        copied.add_module("readout", Readout(copied.readout))
     return copied

@@ -11,11 +11,15 @@ from typing import Any, Final, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from elman.bench.example import Example, preset
+from elman.bench.language import NextWord, Streamed
 from elman.bench.plain import plain
+from elman.training.clipping import clip_in_step
 
 __all__ = [
+    "LanguageModelProgram",
     "Program",
     "Results",
     "TorchProgram",
@@ -161,11 +165,53 @@ class _CrossEntropy(TorchProgram):
         return loss
 
 
+class LanguageModelProgram(TorchProgram):
+    """A whole training step of a language model, state carried, as Zaremba et al. (2014) train theirs.
+
+    The gradient is that of the loss summed over time and averaged over the batch; its norm is clipped at 5.
+    """
+
+    clip_norm: Final = 5.0
+    learning_rate: Final = 1.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=self.learning_rate, fused=True)
+        self.state: Any = None
+
+    def step(self) -> None:
+        """Train on the window."""
+        self._run()
+        self.update()
+
+    def update(self) -> None:
+        """Clip the gradients and take the step, as the training loop does."""
+        norm = get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
+        clip_in_step(self.optimizer, norm, self.clip_norm, factor=self.x.shape[self.time])
+        self.optimizer.step()
+
+    def results(self) -> Results:
+        """Return the loss and the gradients, without dropout."""
+        self.module.eval()
+        loss, self.state = self._run(), None
+        self.module.train()
+        return {"outputs": loss, **self.gradients()}
+
+    def _run(self) -> Tensor:
+        self.optimizer.zero_grad()
+        loss, state = self.module(self.x, self.target, self.state)
+        self.state = [s.detach() for s in state]
+        torch.autograd.backward(loss)
+        return cast(Tensor, loss)
+
+
 _KINDS: Final[dict[str, type[TorchProgram]]] = {
     "training": _Training,
     "inference": _Inference,
     "program": _Classifier,
     "cross-entropy": _CrossEntropy,
+    "language-model": LanguageModelProgram,
+    "next-word": _Inference,
 }
 
 
@@ -186,7 +232,8 @@ def own_gradients(module: nn.Module) -> Callable[[], Results]:
 def elman_program(example: Example) -> TorchProgram:
     """Return elman's side."""
     model = copy.deepcopy(example.model)
-    return torch_program(example, model, own_gradients(model))
+    module = Streamed(model) if isinstance(model, NextWord) else model
+    return torch_program(example, module, own_gradients(model))
 
 
 def plain_program(example: Example, *, compiled: bool = False) -> TorchProgram:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from elman.errors import OptionError, did_you_mean
 
@@ -20,7 +20,9 @@ class Work:
         kind: ``training`` is a layer forward and backward, x wanting no gradient; ``inference`` one step after another,
             state carried, no gradients; ``program`` a whole training step of the classifier: recurrent layer, readout,
             cross-entropy and Adam; ``cross-entropy`` a readout over a vocabulary and its loss, forward and backward,
-            where x wants its gradient too.
+            where x wants its gradient too; ``language-model`` a whole training step of a language model: embedding,
+            recurrent layers, readout, cross-entropy, clipping and SGD, state carried; ``next-word`` the log-probability
+            of every next word, one word after another, state carried, no gradients.
         cell: as `elman.cells.find` takes it; empty where there is none.
         input_size: features of x.
         hidden_size: units of each layer and direction.
@@ -28,13 +30,14 @@ class Work:
         bidirectional: both directions.
         input_projection: size of the linear layer on each step before the first cell; None for none.
         classes: of the readout of a program, or the vocabulary.
+        dropout: of a language model: on what the first layer reads, between layers, and on the last one's outputs.
         batch: rows.
         steps: time steps.
         group: works that are only run when they, or this, are named; empty for those that always are.
     """
 
     name: str
-    kind: Literal["training", "inference", "program", "cross-entropy"] = "training"
+    kind: Literal["training", "inference", "program", "cross-entropy", "language-model", "next-word"] = "training"
     cell: str = "lstm"
     input_size: int = 128
     hidden_size: int = 128
@@ -42,9 +45,20 @@ class Work:
     bidirectional: bool = False
     input_projection: int | None = None
     classes: int = 10
+    dropout: float = 0.0
     batch: int = 128
     steps: int = 28
     group: str = ""
+
+    @property
+    def learns(self) -> bool:
+        """Whether gradients are taken.
+
+        Example:
+            >>> Work(name="step", kind="inference").learns
+            False
+        """
+        return self.kind not in {"inference", "next-word"}
 
     @property
     def summary(self) -> str:
@@ -59,10 +73,18 @@ class Work:
         layers = f"{self.num_layers} x {self.hidden_size}" if self.num_layers > 1 else f"{self.hidden_size}"
         directions = " in both directions" if self.bidirectional else ""
         projection = "" if self.input_projection is None else f" to {self.input_projection}"
+        vocabulary = f", vocabulary {self.classes:,}" if self.kind in {"language-model", "next-word"} else ""
+        dropout = f", dropout {self.dropout:g}" if self.dropout else ""
         return (
             f"{self.kind}: {self.cell}, {layers} units{directions}, input {self.input_size}{projection}, "
-            f"batch {self.batch}, {self.steps} step{'s' if self.steps > 1 else ''}"
+            f"batch {self.batch}, {self.steps} step{'s' if self.steps > 1 else ''}{vocabulary}{dropout}"
         )
+
+
+def _language_model(name: str, size: int, **options: Any) -> Work:
+    """A language model on the 10,000 words of Penn Treebank."""
+    shape = {"kind": "language-model", "batch": 20, "steps": 35, "dropout": 0.5, **options}
+    return Work(name=name, input_size=size, hidden_size=size, num_layers=2, classes=10_000, **shape)
 
 
 _OWN: Final = "elman.bench.own_cell:OwnCell"
@@ -74,6 +96,10 @@ _FIXED: Final = (
     Work(name="one-step", kind="inference", input_size=200, hidden_size=200, num_layers=2, batch=1, steps=1),
     Work(name="mnist", kind="program", input_size=28, input_projection=128),
     Work(name="cross-entropy", kind="cross-entropy", cell="", input_size=200, classes=10_000, batch=700, steps=1),
+    _language_model("language-model", 200),
+    _language_model("language-model-small", 200, steps=20, dropout=0.0),
+    _language_model("language-model-medium", 650),
+    _language_model("language-model-step", 200, kind="next-word", batch=1, steps=1, dropout=0.0),
 )
 
 

@@ -5,6 +5,7 @@
 ``schedule.py``     the learning rate of a step
 ``trainable.py``    what the loop asks of a task
 ``loop.py``         the loop: steps, evaluation, early stopping, resuming
+``clipping.py``     clipping in the optimiser's own pass over the gradients
 ``checkpoint.py``   one safetensors file with all that resuming needs
 ``run.py``          the run directory and its journals
 ``measurement.py``  a point of the curves

@@ -22,10 +22,11 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from elman.errors import DivergenceError, OptionError, describe
 from elman.training.checkpoint import Document, Progress, Window, capture, load_checkpoint, save_checkpoint
+from elman.training.clipping import clip_in_step
 from elman.training.config import TrainingConfig
 from elman.training.interruption import Interruption
 from elman.training.measurement import Measurement
@@ -143,13 +144,12 @@ class _Training:
         batch = self.task.batch(progress.step)
         self.optimizer.zero_grad()
         result = self.task.loss(self.model, batch)
-        self.fabric.backward(result.loss if result.factor == 1.0 else result.loss * result.factor)
+        self.fabric.backward(result.loss)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = get_total_norm(gradients)
-        loss, gradient_norm = result.loss.item(), norm.item()
+        loss, gradient_norm = result.loss.item(), norm.item() * result.factor
         self._require_finite(loss, gradient_norm)
-        if self.config.clip_norm is not None and gradient_norm > self.config.clip_norm:
-            clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
+        clip_in_step(self.bare_optimizer, norm, self.config.clip_norm, factor=result.factor)
         self.optimizer.step()
         self._count(result, loss, gradient_norm)
 

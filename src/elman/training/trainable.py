@@ -20,7 +20,8 @@ class StepResult:
         loss: Scalar, a mean over ``count`` examples.
         count: Examples (or words) in the batch; the weight of this batch in running means.
         sums: Further metrics as sums over the batch, scalars; their running means are ``sum / count``.
-        factor: What the loss is multiplied by before it is differentiated; the curves show the loss itself.
+        factor: What the gradient of the loss is multiplied by, also before it is clipped; the curves show the loss
+            itself.
     """
 
     loss: Tensor

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from backends.llvm.applied import applied
-from elman.backends.llvm.functions import POINTWISE, power
+from elman.backends.llvm.functions import POINTWISE, exp_of_negative, power
 from elman.cells.words import TORCH
 from elman.compiler.graph import ARITY
 
@@ -116,6 +116,21 @@ EDGES = {
     "negate": ([-INF, -0.0, 0.0, 2.0, NAN], [INF, 0.0, -0.0, -2.0, NAN]),
     "sigmoid": ([0.0, -0.0, 40.0, 1e30, INF, NAN], [0.5, 0.5, 1.0, 1.0, 1.0, NAN]),
 }
+
+
+@types
+def test_exp_of_what_is_not_positive(dtype):
+    """As exp has it, to the last bit or so; 0 where it would be too small to be normal."""
+    low, _ = ends(dtype)
+    x = torch.cat([torch.linspace(0.99 * low, 0, 2000, dtype=torch.float64), -(2.0 ** torch.arange(-30.0, 6.0))])
+    x = x.to(dtype)
+    got = applied("exp of negative", lambda code, v: exp_of_negative(code, v[0]), x)
+    with mpmath.workprec(150):
+        assert units_off(got, [mpmath.exp(mpmath.mpf(a)) for a in x.tolist()], dtype).max() <= 1.0
+    ends_of = torch.tensor([0.0, -0.0, 1.02 * low, -1e30, -INF, NAN], dtype=dtype)
+    got = applied("exp of negative", lambda code, v: exp_of_negative(code, v[0]), ends_of)
+    expected = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, NAN], dtype=dtype)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @types

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from backends.llvm.compared import assert_same_bits, numbers
 from elman.backends.llvm import products
+from elman.backends.llvm.vectors import Shape
 
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 NAMES = ("x", "weight", "bias")
@@ -150,11 +151,17 @@ def entropy_by_torch(x, weight, bias, targets, scale):
 @types
 @pytest.mark.parametrize(
     "sizes",
-    [*SIZES, (63, 9, 479), (64, 9, 480), (65, 9, 481), (127, 20, 959), (128, 20, 960), (300, 20, 961), (257, 33, 1500)],
+    [
+        *SIZES,
+        *[(63, 9, 239), (64, 9, 240), (65, 9, 241), (127, 20, 479), (128, 20, 480), (300, 20, 481), (257, 33, 1500)],
+        *[(33, 1, 1), (50, 650, 7), (35, 200, 10_007)],
+    ],
     ids=str,
 )
-def test_cross_entropy(sizes, dtype):
+@pytest.mark.parametrize("most", [1, 3, None], ids=["one vector a block", "three", "as it is"])
+def test_cross_entropy(sizes, most, dtype, monkeypatch):
     """Blocks of rows and chunks of words, whole and not."""
+    monkeypatch.setattr(products, "_BLOCK", products._BLOCK if most is None else most)
     rows, _, words = sizes
     x, weight, bias = operands(*sizes)
     targets = torch.randint(0, words, (rows,))
@@ -167,6 +174,27 @@ def test_cross_entropy(sizes, dtype):
         scale = max(1.0, float(right[name].abs().max()))
         difference = float((value.double() - right[name]).abs().max())
         assert difference <= allowed * scale, f"{name}: {difference:.3g}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "vocabulary", "vectors"),
+    [(1, 1, 1), (16, 7, 1), (17, 7, 2), (700, 10_000, 22), (400, 10_000, 25), (10**6, 10, 26), (700, 10**6, 1)],
+)
+def test_rows_of_a_block(rows, vocabulary, vectors):
+    """Blocks of about the same size, as large as the caches and memory allow."""
+    assert products._block_rows(rows, vocabulary, Shape(4, 16, 6, 4)) == 16 * vectors
+
+
+@types
+def test_blocks_do_not_change_what_a_row_gives(dtype, monkeypatch):
+    x, weight, bias = (value.to(dtype) for value in operands(150, 9, 700))
+    targets = torch.randint(0, 700, (150,))
+    losses, whole = products.cross_entropy(x, weight, bias, targets, 0.3, NAMES)
+    monkeypatch.setattr(products, "_LOGITS", 1)
+    others, parts = products.cross_entropy(x, weight, bias, targets, 0.3, NAMES)
+    assert others.equal(losses)
+    assert parts["x"].equal(whole["x"])
+    torch.testing.assert_close(parts, whole)
 
 
 @types
@@ -203,7 +231,7 @@ def test_large_logits(far, dtype):
 
 
 @types
-@pytest.mark.parametrize("forbidden", [slice(3, 4), slice(0, 480), slice(480, 960), slice(100, 1000)], ids=str)
+@pytest.mark.parametrize("forbidden", [slice(3, 4), slice(0, 240), slice(240, 480), slice(100, 1000)], ids=str)
 def test_forbidden_words(forbidden, dtype):
     """A bias of -inf takes a word out, also a whole chunk of words."""
     x, weight, bias = operands(9, 12, 1000)
@@ -224,7 +252,7 @@ def test_forbidden_words(forbidden, dtype):
 
 @types
 @pytest.mark.parametrize("where", ["x", "weight", "bias"])
-@pytest.mark.parametrize("word", [0, 479, 480, 699])
+@pytest.mark.parametrize("word", [0, 239, 240, 699])
 def test_what_is_not_a_number_is_seen(where, word, dtype):
     """A row that is not a number has no loss, and touches no other row's."""
     x, weight, bias = (value.to(dtype) for value in operands(150, 9, 700))

@@ -24,9 +24,9 @@ class DenseKernel(TeamKernel):
         # what a maximum begins with: it is finite also where all logits are -inf, as those of forbidden words
         self.lowest = self.constant(-sys.float_info.max if shape.size == 8 else -(2.0 - 2.0**-23) * 2.0**127)
 
-    def larger(self, a: Vector, b: Vector) -> Vector:
-        """Return the larger of two; what is not a number stays so."""
-        return self.blend(self.builder.or_(b.compare(">", a), b.compare("!=", b)), b, a)
+    def larger(self, value: Vector, other: Vector) -> Vector:
+        """Return the larger of two; a value that is no number is left out: the sum, of e^value, is none either."""
+        return self.blend(value.compare(">", other), value, other)
 
     def across(self, vector: Vector, combine: Callable[[Vector, Vector], Vector]) -> ir.Value:
         """Combine the lanes of a vector by halves to one number."""
@@ -59,9 +59,14 @@ class DenseKernel(TeamKernel):
         a: tuple[Pointer, Integer | int],
         b: tuple[Pointer, Integer | int],
         tail: Integer | int,
-        c: tuple[Pointer, int] | None = None,
+        c: tuple[Pointer, Integer | int] | None = None,
+        *,
+        add_to: Integer | int = 0,
     ) -> None:
-        """Write a tile of A B: each matrix where it begins, and from a row to the next; C is the result in hand."""
+        """Write a tile of A B: each matrix where it begins, and from a row to the next; C is the result in hand.
+
+        Where ``add_to`` is not 0, it is added to what C holds.
+        """
         lanes, piece = self.lanes, PIECE // self.lanes
         blocks = inner // lanes
         to, to_row = (self._result, n * lanes) if c is None else c
@@ -82,7 +87,7 @@ class DenseKernel(TeamKernel):
                 tail=tail,
                 c=to,
                 c_row=to_row,
-                accumulate=loop.index,
+                accumulate=loop.index + add_to,
             )
 
     def multiply_transposed(

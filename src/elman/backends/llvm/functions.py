@@ -27,18 +27,21 @@ _LOG2E: Final = 1.0 / math.log(2.0)
 class _Type:
     """What the polynomials need to know of a floating-point type."""
 
-    def __init__(self, mantissa: int, bias: int, ln2: tuple[float, float], terms: int, largest: float) -> None:
+    def __init__(
+        self, mantissa: int, bias: int, ln2: tuple[float, float], terms: int, largest: float, smallest: float
+    ) -> None:
         self.mantissa = mantissa  # bits stored
         self.bias = bias  # of the exponent
         self.ln2 = ln2  # in two parts, the first short, so that its product with an exponent is exact
         self.exponential = [1.0 / math.factorial(k) for k in range(2, terms)]
         self.logarithm = [2.0 / (2 * k + 3) for k in range(terms - (2 if mantissa < 30 else 3))]
         self.largest = largest  # exp overflows above
+        self.smallest = smallest  # exp of its negative is normal
 
 
 _TYPES: Final = {
-    4: _Type(23, 127, (0.693359375, -2.12194440054690583e-4), 8, 88.8),
-    8: _Type(52, 1023, (6.93147180369123816490e-01, 1.90821492927058770002e-10), 14, 710.0),
+    4: _Type(23, 127, (0.693359375, -2.12194440054690583e-4), 8, 88.8, 87.0),
+    8: _Type(52, 1023, (6.93147180369123816490e-01, 1.90821492927058770002e-10), 14, 710.0, 708.0),
 }
 
 
@@ -77,6 +80,14 @@ def exp(code: Code, a: Vector) -> Vector:
     n, p = _reduced(code, _clamped(code, a, -1.05 * largest - 20, 1.01 * largest))
     half = code.call("floor", n * 0.5)
     return (p + 1.0) * _power_of_two(code, half) * _power_of_two(code, n - half)
+
+
+def exp_of_negative(code: Code, a: Vector) -> Vector:
+    """e^a of a that is at most 0, in fewer operations; 0 where it is too small to be normal."""
+    kind = _TYPES[code.shape.size]
+    n, p = _reduced(code, a)
+    scale = _power_of_two(code, n)
+    return code.blend(a.compare("<", -kind.smallest), 0.0, scale.fma(p, scale))
 
 
 def _exp_minus_one(code: Code, a: Vector) -> tuple[Vector, Vector]:

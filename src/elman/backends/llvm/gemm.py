@@ -41,6 +41,7 @@ PIECE: Final = (
 )
 
 _STREAMS: Final = 4  #: rows of weights that a ``dots`` tile reads at once: memory is read faster from a few places
+_AHEAD: Final = 48  #: rows by which a sum over rows asks for them before it needs them
 
 #: Names of the functions, and below what they are called with.
 ROWS_TILE: Final = "rows_tile"
@@ -181,10 +182,13 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
     blocks, rest, lanes = code.arguments["blocks"], code.arguments["rest"], shape.lanes
     tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(m) for j in range(n)]
+    _expect(places)
     with code.loop(0, blocks + 1, carry=[code.constant(0.0)] * (m * n)) as outer:
         block = outer.index
         rows = [a + (block * a_block + i * a_row) for i in range(m)]
         panel = b + block * lanes * b_row
+        for row in rows:
+            (row + m * a_row).prefetch()  # of the tile below, which is likely to be the next
         count = code.choose(block < blocks, lanes, rest)
         with code.loop(0, count, carry=outer.values) as inner:
             k = inner.index
@@ -202,10 +206,19 @@ def _rows_tile(module: ir.Module, shape: Shape, m: int, n: int) -> ir.Function:
 
 def _store(code: Code, accumulate: ir.Value, places: list[Pointer], sums: list[Vector]) -> None:
     """Write sums, or add them to what is there; short sums added to each other lose less than one long sum."""
-    every = ir.Constant(ir.VectorType(ir.IntType(1), code.lanes), [1] * code.lanes)
-    before = code.only_if(accumulate, every)
-    for place, total in zip(places, sums, strict=True):
-        place.store(place.load(before) + total)
+    with code.builder.if_else(accumulate) as (then, otherwise):
+        with then:
+            for place, total in zip(places, sums, strict=True):
+                place.store(place.load() + total)
+        with otherwise:
+            for place, total in zip(places, sums, strict=True):
+                place.store(total)
+
+
+def _expect(places: list[Pointer]) -> None:
+    """Have the places of sums brought near while the sums are made."""
+    for place in places:
+        place.prefetch(write=True)
 
 
 def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
@@ -217,11 +230,16 @@ def _columns_tile(module: ir.Module, shape: Shape, n: int) -> ir.Function:
     a_row, b_row, b_vector, c_row = (code.arguments[name] for name in ("a_row", "b_row", "b_vector", "c_row"))
     tail = code.mask(code.arguments["tail"])
     places = [c + i * c_row + j * lanes for i in range(height) for j in range(n)]
+    _expect(places)
     with code.loop(0, code.arguments["steps"], carry=[code.constant(0.0)] * (height * n)) as outer:
         left = a + outer.index * code.arguments["a_step"]
         right = b + outer.index * code.arguments["b_step"]
         with code.loop(0, code.arguments["rows"], carry=outer.values) as inner:
             k = inner.index
+            ahead = k + _AHEAD
+            (left + ahead * a_row).prefetch()
+            for j in range(n):
+                (right + (j * b_vector + ahead * b_row)).prefetch()
             line = [(right + (j * b_vector + k * b_row)).load(tail if j == n - 1 else None) for j in range(n)]
             after = list(inner.values)
             for i in range(height):

@@ -37,6 +37,10 @@ LOG_SOFTMAX_OPERATIONS: Final = 30  #: about, for each number
 _SMALL: Final = 2e5  #: floating-point operations below which a second thread is not worth its start
 _DIRECT_ROWS: Final = 8  #: rows up to which weights are not worth being transposed
 
+#: Bytes of the logits of a block: what it costs in memory, against how often the weights and their gradient are read.
+_LOGITS = 2**24
+_BLOCK = 26  #: vectors of rows of the largest block: with a chunk of weights, its x and logits stay in a core's cache
+
 
 @functools.cache
 def kernels(size: int) -> Mapping[str, runtime.Entry]:
@@ -155,7 +159,7 @@ def cross_entropy(
         scale: factor of the gradients.
         wanted: names of gradients: ``x``, ``weight``, ``bias``.
     """
-    from elman.backends.llvm.cross_entropy import CHUNK, GROUPS
+    from elman.backends.llvm.cross_entropy import CHUNK
 
     rows, features = x.shape
     vocabulary = weight.shape[0]
@@ -165,14 +169,16 @@ def cross_entropy(
     gradients = {name: x.new_empty(shapes[name]) for name in wanted}
     losses = x.new_empty(rows)
     shape = runtime.shape(x.element_size())
-    block = GROUPS * shape.columns * shape.lanes
+    block = _block_rows(rows, vocabulary, shape)
+    line = (block // shape.lanes | 1) * shape.lanes
     chunks = -(-vocabulary // CHUNK)
     factor = x.new_full((1,), scale)
     parts = {
         "x_columns": features * block,
-        "logits": vocabulary * block,
+        "logits": vocabulary * line,
         "maxima": chunks * block,
         "sums": chunks * block,
+        "totals": 2 * block,
         "chosen": block,
         "dx_block": block * -(-features // shape.lanes) * shape.lanes,
     }
@@ -187,6 +193,7 @@ def cross_entropy(
             "rows": rows,
             "features": features,
             "vocabulary": vocabulary,
+            "block": block,
             "x": x.data_ptr(),
             "x_row": x.stride(0),
             "weight": weight.data_ptr(),
@@ -200,6 +207,13 @@ def cross_entropy(
         },
     )
     return losses, gradients
+
+
+def _block_rows(rows: int, vocabulary: int, shape: Shape) -> int:
+    """Return the rows of a block, in whole vectors: as few blocks as memory and caches allow, of about equal size."""
+    most = max(1, min(_BLOCK, _LOGITS // (vocabulary * shape.size * shape.lanes)))
+    vectors = -(-rows // shape.lanes)
+    return -(-vectors // -(-vectors // most)) * shape.lanes
 
 
 def threads(operations: int, team: int) -> int:

@@ -70,7 +70,7 @@ class _LogSoftmax(DenseKernel):
         with self.loop(0, self.vectors(count), carry=[self.lowest]) as loop:
             mask = self.used(count, loop.index)
             value = self.blend(mask, (line + loop.index * self.lanes).load(mask), self.lowest)
-            loop.values = [self.larger(loop.values[0], value)]
+            loop.values = [self.larger(value, loop.values[0])]
         number = self.across(loop.values[0], self.larger)
         (self.pointer("maxima") + item).store_number(number)
         maximum = self.splat(number)
@@ -83,7 +83,7 @@ class _LogSoftmax(DenseKernel):
     def _normalise(self, item: Integer) -> None:
         first = item - item % self._chunks
         with self.loop(first, first + self._chunks, carry=[self.lowest]) as loop:
-            loop.values = [self.larger(loop.values[0], (self.pointer("maxima") + loop.index).broadcast())]
+            loop.values = [self.larger((self.pointer("maxima") + loop.index).broadcast(), loop.values[0])]
         maximum = loop.values[0]
         with self.loop(first, first + self._chunks, carry=[self.constant(0.0)]) as loop:
             part = exp(self, (self.pointer("maxima") + loop.index).broadcast() - maximum)

@@ -190,6 +190,14 @@ class Pointer:
         code = self._code
         return code.splat(code.builder.load(self.value, align=code.shape.size, typ=code.real))
 
+    def prefetch(self, *, write: bool = False) -> None:
+        """Have the memory bring what lies here into the nearest cache; nothing need lie here."""
+        code, flag = self._code, ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag])
+        known = code.module.globals.get("llvm.prefetch.p0")
+        function = known if known is not None else ir.Function(code.module, kind, "llvm.prefetch.p0")
+        code.builder.call(function, [self.value, flag(int(write)), flag(3), flag(1)])
+
     def load_number(self) -> ir.Value:
         """Read one number."""
         return self._code.builder.load(self.value, align=self._code.shape.size, typ=self._code.real)

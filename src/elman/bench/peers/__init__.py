@@ -84,12 +84,16 @@ def _of_torch(work: Work) -> bool:
     return work.cell in _FUSED or work.kind == "cross-entropy"
 
 
+def _scans(work: Work) -> bool:
+    return _loops(work) or work.kind == "language-model"
+
+
 def _loops(work: Work) -> bool:
     return work.kind in {"training", "program"}
 
 
 def _single_steps(work: Work) -> bool:
-    return work.kind == "inference" and work.cell == "lstm" and not work.bidirectional
+    return work.kind in {"inference", "next-word"} and work.cell == "lstm" and not work.bidirectional
 
 
 PEERS: Final = (
@@ -109,7 +113,7 @@ PEERS: Final = (
         "jax",
         "the cell in jax.lax.scan, compiled by XLA",
         "jax_scan:scan",
-        _loops,
+        _scans,
         ("jax", "optax"),
         warm_up="full",
         own_threads=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -10,12 +10,12 @@ import torch
 
 from elman.bench.example import Example, preset
 from elman.bench.peers.optional import Library
-from elman.bench.program import Program, Results
-from elman.cells import Cell
+from elman.bench.program import LanguageModelProgram, Program, Results
 from elman.compiler.graph import Graph
 from elman.compiler.schedule import schedule
 from elman.layers import Recurrent
 from elman.tasks.classification.model import SequenceClassifier
+from elman.tasks.language_model.model import LanguageModel
 
 __all__ = ["scan"]
 
@@ -25,9 +25,10 @@ Parameters = Mapping[str, Any]  # arrays by elman's names
 
 
 def scan(example: Example, threads: int) -> Program:
-    """A program of JAX for an example: a layer, or the whole training step of the classifier."""
+    """A program of JAX for an example: a layer, or the whole training step of the classifier or the language model."""
     del threads  # one a core, whatever one asks for
-    return _Classifier(example) if example.work.kind == "program" else _Training(example)
+    kinds: dict[str, Callable[[Example], Program]] = {"program": _Classifier, "language-model": _LanguageModel}
+    return kinds.get(example.work.kind, _Training)(example)
 
 
 class _Training(Program):
@@ -39,7 +40,7 @@ class _Training(Program):
         self.x, self.target = (jnp.asarray(v.transpose(0, 1).numpy()) for v in (example.x, example.target))
 
         def run(parameters: Parameters, x: Any, target: Any) -> Any:
-            outputs, pull = jax.vjp(lambda p: _layer(layer, p, "", x)[0], parameters)
+            outputs, pull = jax.vjp(lambda p: _layer(layer, p, "", x, _zeros(layer, x))[0], parameters)
             return outputs, pull(target)[0]
 
         self.run = jax.jit(run)
@@ -67,10 +68,9 @@ class _Classifier(Program):
 
         def loss(parameters: Parameters, x: Any, target: Any, key: Any, dropout: float) -> Any:
             inputs = (x.astype(jnp.float32) * model.specification.scale).transpose(1, 0, 2)
-            _, final = _layer(model.recurrent, parameters, "recurrent.", inputs)
-            seen = jnp.concatenate(final, axis=1)
-            if dropout:
-                seen = jnp.where(jax.random.bernoulli(key, 1 - dropout, seen.shape), seen / (1 - dropout), 0)
+            zeros = _zeros(model.recurrent, inputs)
+            _, final = _layer(model.recurrent, parameters, "recurrent.", inputs, zeros)
+            seen = _dropped(jnp.concatenate([states[0] for states in final[-1]], axis=1), key, dropout)
             logits = seen @ parameters["readout.weight"] + parameters["readout.bias"]
             return optax.softmax_cross_entropy_with_integer_labels(logits, target).mean(), logits
 
@@ -94,30 +94,90 @@ class _Classifier(Program):
         return {"outputs": _tensor(logits), **_named(gradients)}
 
 
-def _layer(layer: Recurrent, parameters: Parameters, prefix: str, x: Any) -> tuple[Any, list[Any]]:
-    """Run a layer over x ``(time, batch, features)``; also return the last output of each direction of the top."""
+class _LanguageModel(Program):
+    """A whole training step, with optax's clipping and SGD, state carried."""
+
+    def __init__(self, example: Example) -> None:
+        model, rule = cast(LanguageModel, example.model), LanguageModelProgram
+        layer = model.recurrent
+        self.parameters = _arrays(model)
+        self.words, self.targets = (jnp.asarray(v.t().contiguous().numpy()) for v in (example.x, example.target))
+        self.key = jax.random.key(0)
+        self.zeros = self.states = _zeros(layer, jnp.zeros((1, example.work.batch, 1), jnp.float32))
+        optimizer = optax.chain(optax.clip_by_global_norm(rule.clip_norm), optax.sgd(rule.learning_rate))
+        self.optimizer = optimizer.init(self.parameters)
+
+        def loss(parameters: Parameters, words: Any, targets: Any, states: Any, key: Any, dropout: float) -> Any:
+            first, between, last = jax.random.split(key, 3)
+            inputs = _dropped(parameters["embedding.weight"][words], first, dropout)
+            outputs, final = _layer(layer, parameters, "recurrent.", inputs, states, (between, dropout))
+            logits = _dropped(outputs, last, dropout) @ parameters["readout.weight"] + parameters["readout.bias"]
+            mean = optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+            return mean * len(words), (mean, final)
+
+        run = jax.grad(loss, has_aux=True)
+
+        def step(parameters: Parameters, state: Any, words: Any, targets: Any, states: Any, key: Any) -> Any:
+            key, now = jax.random.split(key)
+            found, (_, states) = run(parameters, words, targets, states, now, layer.input_dropout)
+            updates, state = optimizer.update(found, state)
+            return optax.apply_updates(parameters, updates), state, states, key
+
+        self.run, self.train = jax.jit(run, static_argnums=5), jax.jit(step, donate_argnums=(0, 1))
+
+    def step(self) -> None:
+        """Train on the window, to the end."""
+        done = self.train(self.parameters, self.optimizer, self.words, self.targets, self.states, self.key)
+        self.parameters, self.optimizer, self.states, self.key = jax.block_until_ready(done)
+
+    def results(self) -> Results:
+        """Return loss and gradients, without dropout."""
+        gradients, (loss, _) = self.run(self.parameters, self.words, self.targets, self.zeros, self.key, 0.0)
+        return {"outputs": _tensor(loss), **_named(gradients)}
+
+
+def _dropped(values: Any, key: Any, dropout: float) -> Any:
+    """Apply dropout."""
+    if not dropout:
+        return values
+    return jnp.where(jax.random.bernoulli(key, 1 - dropout, values.shape), values / (1 - dropout), 0)
+
+
+def _zeros(layer: Recurrent, x: Any) -> Any:
+    """Return zero states for x ``(time, batch, features)``: layer by layer, direction by direction, state by state."""
+    zero = jnp.zeros((x.shape[1], layer.hidden_size), x.dtype)
+    return [[[zero] * len(layer.cell.states) for _ in range(layer.directions)] for _ in range(layer.num_layers)]
+
+
+def _layer(
+    layer: Recurrent, parameters: Parameters, prefix: str, x: Any, states: Any, dropout: tuple[Any, float] = (None, 0.0)
+) -> tuple[Any, Any]:
+    """Run a layer over x ``(time, batch, features)``; return its outputs and final states, shaped as the initial ones.
+
+    Args:
+        layer: its sizes.
+        parameters: by name.
+        prefix: of the names.
+        x: the inputs.
+        states: the initial states, as `_zeros` gives them.
+        dropout: between layers: the key and the probability.
+    """
     if layer.projection is not None:
         x = x @ parameters[f"{prefix}projection.weight"] + parameters[f"{prefix}projection.bias"]
     final: list[Any] = []
     for k in range(layer.num_layers):
-        final, outputs = [], []
+        runs = []
         for direction in range(layer.directions):
             cell = layer.cell_at(k, direction)
             place = f"{prefix}cells.{k}.{direction}."
             own = {name: parameters[place + name] for name, _ in cell.named_parameters()}
-            last, over_time = _scan(cell, own, x, reverse=direction == 1)
-            final.append(last)
-            outputs.append(over_time)
-        x = jnp.concatenate(outputs, axis=2)
+            initial = tuple(states[k][direction])
+            runs.append(jax.lax.scan(_Step(cell.graph, own), initial, x, reverse=direction == 1))
+        final.append([list(run[0]) for run in runs])
+        x = jnp.concatenate([run[1] for run in runs], axis=2)
+        if k < layer.num_layers - 1:
+            x = _dropped(x, *dropout)
     return x, final
-
-
-def _scan(cell: Cell, parameters: Parameters, x: Any, *, reverse: bool) -> tuple[Any, Any]:
-    """Run a cell over time; return its last output and all of them."""
-    step = _Step(cell.graph, parameters)
-    zero = jnp.zeros((x.shape[1], cell.hidden_size), x.dtype)
-    states, outputs = jax.lax.scan(step, (zero,) * len(cell.graph.states), x, reverse=reverse)
-    return states[0], outputs
 
 
 class _Step:
@@ -181,7 +241,12 @@ def _columns(packed: Any, blocks: Sequence[Any], wanted: Sequence[Any]) -> Any:
 
 
 def _arrays(module: torch.nn.Module) -> dict[str, Any]:
-    return {name: jnp.asarray(p.detach().numpy().T.copy()) for name, p in module.named_parameters()}
+    return {name: jnp.asarray(_turned(name, p.detach().numpy()).copy()) for name, p in module.named_parameters()}
+
+
+def _turned(name: str, value: Any) -> Any:
+    """Turn a matrix as JAX multiplies with it; an embedding is only read row by row."""
+    return value if name == "embedding.weight" else value.T
 
 
 def _tensor(array: Any) -> torch.Tensor:
@@ -189,4 +254,4 @@ def _tensor(array: Any) -> torch.Tensor:
 
 
 def _named(gradients: Mapping[str, Any]) -> Results:
-    return {f"gradient of {name}": _tensor(value.T) for name, value in gradients.items()}
+    return {f"gradient of {name}": _tensor(_turned(name, value)) for name, value in gradients.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.bench.example import Example
-from elman.bench.program import Program, Results, plain_program, torch_program
+from elman.bench.language import NextWord
+from elman.bench.program import LanguageModelProgram, Program, Results, plain_program, torch_program
 from elman.cells import Cell, GRUCell, LSTMCell, ReLURNNCell, RNNCell
-from elman.layers import Recurrent
+from elman.layers import LinearCrossEntropy, Recurrent
 from elman.tasks.classification.model import SequenceClassifier
+from elman.tasks.language_model.model import LanguageModel
 
 __all__ = ["cells", "layer", "layer_without_onednn"]
 
@@ -35,17 +38,26 @@ def layer(example: Example, threads: int) -> Program:
     if example.work.kind == "program":
         classifier = _Classifier(cast(SequenceClassifier, example.model))
         return torch_program(example, classifier, classifier.gradients)
+    if example.work.kind == "language-model":
+        model = _LanguageModel(cast(LanguageModel, example.model))
+        return _Training(model, example, model.gradients, time_first=True)
+    return _layer(example)
+
+
+def _layer(example: Example, **options: Any) -> Program:
+    """A layer, or a language model that says the next word, with its time first."""
     module = _matching(example.layer)
-    return torch_program(example, module, partial(_gradients, module, example.layer), time_first=True)
+    if example.work.kind == "next-word":
+        return torch_program(
+            example, _NextWord(cast(NextWord, example.model), module), dict, time_first=True, **options
+        )
+    return torch_program(example, module, partial(_gradients, module, example.layer), time_first=True, **options)
 
 
 def layer_without_onednn(example: Example, threads: int) -> Program:
     """The same, through torch's own kernels."""
     del threads
-    module = _matching(example.layer)
-    return torch_program(
-        example, module, partial(_gradients, module, example.layer), time_first=True, setting=_without_onednn
-    )
+    return _layer(example, setting=_without_onednn)
 
 
 @contextmanager
@@ -61,7 +73,10 @@ def _without_onednn() -> Iterator[None]:
 def cells(example: Example, threads: int) -> Program:
     """A `torch.nn.LSTMCell` for each layer, one step after another."""
     del threads
-    return torch_program(example, _Cells(example.layer), dict)
+    cells = _Cells(example.layer)
+    if example.work.kind == "next-word":
+        return torch_program(example, _NextWord(cast(NextWord, example.model), cells), dict)
+    return torch_program(example, cells, dict)
 
 
 class _Cells(nn.Module):
@@ -113,10 +128,56 @@ class _Classifier(nn.Module):
         return results
 
 
-def _copied(linear: nn.Linear) -> nn.Linear:
-    copy = nn.Linear(linear.in_features, linear.out_features)
-    copy.load_state_dict(linear.state_dict())
-    return copy
+class _LanguageModel(nn.Module):
+    """What `LanguageModel` does, as one writes it with torch's layers; time comes first."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.ours = [model]  # in a list: not a part of this module
+        self.embedding = copy.deepcopy(model.embedding)
+        self.dropped = nn.Dropout(model.recurrent.input_dropout)
+        self.recurrent = _matching(model.recurrent)
+        self.recurrent.dropout = model.recurrent.dropout
+        self.readout = _copied(model.readout)
+
+    def forward(self, words: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = self.recurrent(self.dropped(self.embedding(words)), state)
+        logits = self.readout(self.dropped(outputs))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), state
+
+    def gradients(self) -> Results:
+        results = _gradients(self.recurrent, self.ours[0].recurrent, "recurrent.")
+        for place, module in {"embedding": self.embedding, "readout": self.readout}.items():
+            results |= {f"gradient of {place}.{name}": _grad(p).clone() for name, p in module.named_parameters()}
+        return results
+
+
+class _Training(LanguageModelProgram):
+    """The training step with torch's own clipping."""
+
+    def update(self) -> None:
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
+        self.optimizer.step()
+
+
+class _NextWord(nn.Module):
+    """What `NextWord` does, around recurrent layers of torch."""
+
+    def __init__(self, model: NextWord, recurrent: nn.Module) -> None:
+        super().__init__()
+        self.embedding = copy.deepcopy(model.embedding)
+        self.recurrent, self.readout = recurrent, _copied(model.readout)
+
+    def forward(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = self.recurrent(self.embedding(words), state)
+        return F.log_softmax(self.readout(outputs), dim=-1), state
+
+
+def _copied(linear: nn.Linear | LinearCrossEntropy) -> nn.Linear:
+    outputs, inputs = linear.weight.shape
+    copied = nn.Linear(inputs, outputs)
+    copied.load_state_dict(linear.state_dict())
+    return copied
 
 
 def _matching(layer: Recurrent, *, batch_first: bool = False) -> nn.RNNBase:

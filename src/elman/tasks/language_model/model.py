@@ -107,11 +107,11 @@ class LanguageModel(nn.Module):
         self, x: Tensor, state: Sequence[Tensor] | None, reset: Tensor | None, lengths: Tensor | None, carry: int
     ) -> tuple[Tensor, Any]:
         """Return the outputs, and the state after some of the steps: the next window reads the others again."""
-        state = self.recurrent.initial_state(len(x)) if state is None else state
-        if carry == 0:
-            return self.recurrent(x, state, lengths=lengths, reset=reset)[0], state
         if carry == x.shape[1]:
             return cast("tuple[Tensor, Any]", self.recurrent(x, state, lengths=lengths, reset=reset))
+        if carry == 0:
+            state = self.recurrent.initial_state(len(x)) if state is None else state
+            return self.recurrent(x, state, lengths=lengths, reset=reset)[0], state
         outputs, carried = [], None
         for part in (slice(0, carry), slice(carry, x.shape[1])):
             left = None if lengths is None else (lengths - part.start).clamp(0, part.stop - part.start)
