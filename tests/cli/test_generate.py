@@ -77,6 +77,12 @@ def test_spaces_and_unknown_words_of_a_prompt(elman, words_run: Path) -> None:
     assert err == "Unknown to the model, read as <unk>: w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 and 3 more\n"
 
 
+def test_the_word_none_is_a_prompt(elman, words_run: Path) -> None:
+    options = ("--length", 1, "--seed", 1)
+    assert elman("generate", words_run, "--prompt", "None", *options).out.startswith("None ")
+    assert elman("generate", words_run, "--prompt", "", *options) == elman("generate", words_run, *options)
+
+
 def test_a_prompt_on_standard_input(elman, words_run: Path, type_in) -> None:
     type_in("\ufeffthe cat\n")
     found = elman("generate", words_run, *GREEDY, "--prompt", "-", "--length", 5)

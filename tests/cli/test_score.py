@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,7 @@ def test_a_bar_where_the_text_itself_does_not_show(elman, words_run: Path, score
 
 def test_files_that_will_not_do(refused, elman, words_run: Path, tmp_path: Path, type_in) -> None:
     assert "none.txt must be a text file, got nothing there." in refused("score", words_run, "none.txt")
+    assert "got neither a file nor a folder. A text from a pipe" in refused("score", words_run, os.devnull)
     assert f"{tmp_path} must be a text file, got a folder." in refused("score", words_run, tmp_path)
     (tmp_path / "empty.txt").touch()
     assert "empty.txt must be a text, got nothing in it." in refused("score", words_run, "empty.txt")

@@ -230,3 +230,17 @@ def test_release_lets_the_memory_go_and_the_ids_stay(folder, cache):
     corpus.release()
     assert _resident(path) == 0
     assert Counter(ids.tolist()) == before
+
+
+@pytest.mark.parametrize("first", ["file", "folder"])
+def test_parts_of_a_file_are_not_taken_for_the_file_under_three_names(tmp_path, first):
+    """A model may be asked to learn its test text by heart; the ids of the parts are kept from another time."""
+    file, folder = tmp_path / "text.txt", tmp_path / "links"
+    file.write_text("the cat sat\n" * 100)
+    folder.mkdir()
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        (folder / name).symlink_to(file)
+    sources = [file, folder] if first == "file" else [folder, file]
+    lengths = {path: {s: len(ids) for s, ids in load_corpus(str(path)).splits.items()} for path in sources}
+    assert lengths[folder] == dict.fromkeys(("train", "validation", "test"), 400)
+    assert lengths[file] == {"train": 360, "validation": 20, "test": 20}

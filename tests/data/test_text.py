@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elman.data import text as module
-from elman.data.text import TextFile, TextInMemory, cut_at_lines
+from elman.data.text import TextFile, TextInMemory, cut_in_parts
 from elman.errors import DataError
 
 
@@ -150,16 +150,21 @@ def test_progress_ends_with_all_bytes(file, monkeypatch, level):
 def test_text_in_memory_is_one_block():
     reports = []
     assert list(TextInMemory("a b\n").blocks("word", lambda *report: reports.append(report))) == ["a b\n"]
-    assert reports == [(4, 4)]
+    assert reports == []  # a text that is in memory is read at once
 
 
 @pytest.mark.usefixtures("block")
 def test_cuts_are_at_line_ends_and_lose_nothing(file):
     file.write_text("".join(f"{number}\n" for number in range(10, 30)))
-    parts = cut_at_lines(file, (0.9, 0.05, 0.05))
+    parts = cut_in_parts(file, (0.9, 0.05, 0.05))
     assert [(part.begin, part.end) for part in parts] == [(0, 54), (54, 57), (57, 60)]
     file.write_text("a\n" + "b" * 50 + "\nc\nd\n")
-    assert [(part.begin, part.end) for part in cut_at_lines(file, (0.5, 0.5))] == [(0, 53), (53, 57)]
+    assert [(part.begin, part.end) for part in cut_in_parts(file, (0.5, 0.5))] == [(0, 53), (53, 57)]
+
+
+def test_a_text_without_lines_is_cut_between_words(file):
+    file.write_text("word " * 20)
+    assert [(part.begin, part.end) for part in cut_in_parts(file, (0.5, 0.3, 0.2))] == [(0, 50), (50, 80), (80, 100)]
 
 
 @settings(deadline=None)
@@ -167,7 +172,7 @@ def test_cuts_are_at_line_ends_and_lose_nothing(file):
 def test_the_parts_of_any_text_are_lines_in_order(tmp_path_factory, lines):
     file = tmp_path_factory.mktemp("cut") / "lines.txt"
     file.write_bytes("".join(f"{line}\n" for line in lines).encode())
-    parts = cut_at_lines(file, (0.8, 0.1, 0.1))
+    parts = cut_in_parts(file, (0.8, 0.1, 0.1))
     texts = ["".join(read(file, "character", part.begin, part.end)) for part in parts]
     assert "".join(texts) == file.read_text(encoding="utf-8")
     assert all(text.endswith("\n") for text in texts)
@@ -179,6 +184,6 @@ def test_the_parts_of_any_text_are_lines_in_order(tmp_path_factory, lines):
 def test_too_few_lines_for_the_parts_say_what_is_needed(file, content):
     file.write_text(content)
     with pytest.raises(
-        DataError, match=r"cut into 3 parts between lines, got [\d,]+ bytes\. .*a folder with train\.txt"
+        DataError, match=r"cut into 3 parts between lines or words, got [\d,]+ bytes\. .*a folder with train\.txt"
     ):
-        cut_at_lines(file, (0.9, 0.05, 0.05))
+        cut_in_parts(file, (0.9, 0.05, 0.05))

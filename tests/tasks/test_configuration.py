@@ -125,6 +125,11 @@ def test_problems_of_flags_are_named_as_typed() -> None:
     )
 
 
+def test_a_problem_in_a_mapping_names_its_flag_and_its_key() -> None:
+    given = {"task": "language-model", "data": "pydoc", "model": {"zoneout": {"h": 1.5}}}
+    assert refusal(given, source=None) == "--zoneout h: input should be less than 1, got 1.5."
+
+
 def test_merging_over_a_base() -> None:
     _, config = from_mapping(
         {"task": "classification", "model": {"cell": "gru"}, "training": {"seed": 5}}, source="x", base=DIGITS

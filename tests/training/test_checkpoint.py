@@ -292,6 +292,13 @@ def test_check_names_what_differs() -> None:
     checkpoint_of({}).check(document(threads=1, journal={}))
 
 
+def test_check_does_not_recite_long_values() -> None:
+    vocabulary = [f"word{k}" for k in range(10_000)]
+    with pytest.raises(CheckpointError, match="vocabulary is another now") as caught:
+        checkpoint_of({}).check(document(task={"vocabulary": vocabulary}))
+    assert len(str(caught.value)) < 500
+
+
 CRASH = """
 import sys
 from pathlib import Path

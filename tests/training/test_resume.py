@@ -39,8 +39,8 @@ def test_killed_at_random_moments(new_run: NewRun, processes: ForkServerContext,
         child.start()
         assert started.wait(30)
         time.sleep(moments.uniform(0.0, 0.2))
-        while k == 4 and load_checkpoint(run.last).document.progress.step == 0:  # on a busy machine 0.2 s may not do
-            time.sleep(0.01)
+        while k == 4 and (not run.last.exists() or load_checkpoint(run.last).document.progress.step == 0):
+            time.sleep(0.01)  # on a busy machine 0.2 s may not do
         child.kill()
         child.join()
         assert child.exitcode == -9

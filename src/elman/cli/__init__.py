@@ -26,6 +26,7 @@ was not finite; 130 stopped by Ctrl-C, 143 by SIGTERM (both saved).
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ COMMANDS: Final[dict[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal of another encoding lacks is written as an escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(*(list(sys.argv[1:] if argv is None else argv) or ["--help"]))
         sys.stdout.flush()  # Python's own flush at exit would be too late for the errors below

@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 def generate(
     run: RunPath,
     *,
-    prompt: str | None = None,
+    prompt: str = "",  # None would be what the word None is read as
     length: int = 100,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -61,7 +61,7 @@ def generate(
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     with using_threads(threads):
         model = load_language_model(run)
-        text = "".join(standard_input()).removesuffix("\n") if prompt == "-" else prompt or ""
+        text = "".join(standard_input()).removesuffix("\n") if prompt == "-" else prompt
         say = partial(Console(stderr=True).print, highlight=False, markup=False, soft_wrap=True)
         if unknown := unknown_words(model.vocabulary, text):
             more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""

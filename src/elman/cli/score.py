@@ -250,5 +250,7 @@ def _size(file: str) -> int | None:
         return None
     path = Path(file).expanduser()
     if not path.is_file():
-        raise DataError(describe(file, expected="a text file", got="a folder" if path.is_dir() else "nothing there"))
+        got = "a folder" if path.is_dir() else "neither a file nor a folder" if path.exists() else "nothing there"
+        cause = "A text from a pipe is read from standard input: -" if path.exists() and not path.is_dir() else ""
+        raise DataError(describe(file, expected="a text file", got=got, cause=cause))
     return path.stat().st_size

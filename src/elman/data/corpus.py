@@ -89,7 +89,8 @@ def load_corpus(
     files = {split: part.path for split, part in text.splits.items() if isinstance(part, TextFile)}
     if files:
         chosen = size if given is None else hashlib.sha256(json.dumps(given.to_json()).encode()).hexdigest()
-        encoding, splits = mapped_ids(files, {"level": level, "vocabulary": chosen}, encoder.encode)
+        cut = len(set(files.values())) < len(files)  # one file in parts, not the same text under several names
+        encoding, splits = mapped_ids(files, {"level": level, "vocabulary": chosen, "cut": cut}, encoder.encode)
     else:
         encoding, splits = _in_memory(encoder)
     return Corpus(text.name, encoding.vocabulary, splits, encoding.checksum, (*text.notes, *encoding.notes))

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from elman.data.vocabulary import Level
 from elman.errors import DataError, describe
 
-__all__ = ["Text", "TextFile", "TextInMemory", "cut_at_lines"]
+__all__ = ["Text", "TextFile", "TextInMemory", "cut_in_parts"]
 
 Progress = Callable[[int, int], None]  # called with the bytes so far and the bytes in all
 
@@ -50,8 +50,7 @@ class TextInMemory:
     text: str
 
     def blocks(self, level: Level, progress: Progress) -> Iterator[str]:
-        """The text, whole at either level."""
-        progress(len(self.text), len(self.text))
+        """The text, whole at either level: there is no progress to speak of."""
         yield self.text
 
 
@@ -140,32 +139,44 @@ class TextFile:
         return DataError(describe(str(self.path), expected="UTF-8 text", got=got, cause=cause))
 
 
-def cut_at_lines(path: Path, shares: Sequence[float]) -> list[TextFile]:
-    """Cut a file into contiguous parts, each at the end of a line.
+def cut_in_parts(path: Path, shares: Sequence[float]) -> list[TextFile]:
+    """Cut a file into contiguous parts, each at the end of a line, or of a word where a text has no lines.
 
     Args:
         path: The file.
         shares: Of the bytes, for each part; together 1.
 
     Raises:
-        DataError: It has too few lines for that.
+        DataError: It is too short for that.
     """
     size = path.stat().st_size
     cuts = [0]
     with path.open("rb") as file:
         for share in list(accumulate(shares))[:-1]:
-            file.seek(max(cuts[-1], round(size * share) - 1))
-            while (block := file.readline(_BLOCK)) and not block.endswith(b"\n"):
-                pass
-            cuts.append(file.tell())
+            cuts.append(_cut(file, max(cuts[-1], round(size * share) - 1), size))
     cuts.append(size)
     if any(begin >= end for begin, end in pairwise(cuts)):
         raise DataError(
             describe(
                 str(path),
-                expected=f"long enough to be cut into {len(shares)} parts between lines",
+                expected=f"long enough to be cut into {len(shares)} parts between lines or words",
                 got=f"{size:,} bytes",
                 cause="Give more text, or a folder with train.txt, valid.txt and test.txt.",
             )
         )
     return [TextFile(path, begin, end) for begin, end in pairwise(cuts)]
+
+
+def _cut(file: BinaryIO, place: int, size: int) -> int:
+    """Return where to cut at or after a place: the end of the first line there, else of a word, else of the file."""
+    file.seek(place)
+    word_end = size
+    while block := file.read(_BLOCK):
+        line = block.find(b"\n") + 1
+        if line and place + line < size:
+            return place + line
+        word = block.find(b" ") + 1
+        if word and word_end == size:
+            word_end = place + word
+        place += len(block)
+    return word_end

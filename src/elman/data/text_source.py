@@ -9,7 +9,7 @@ from elman.data.entry import find
 from elman.data.ptb import PTB
 from elman.data.pydoc import PYDOC, pydoc_splits
 from elman.data.shakespeare import SHAKESPEARE
-from elman.data.text import Text, TextFile, TextInMemory, cut_at_lines
+from elman.data.text import Text, TextFile, TextInMemory, cut_in_parts
 from elman.errors import DataError, describe, did_you_mean
 
 __all__ = ["TEXTS", "SplitText", "open_text"]
@@ -74,7 +74,7 @@ def _existing(source: str) -> Path:
 
 
 def _one_file(path: Path, name: str) -> SplitText:
-    parts = cut_at_lines(path, tuple(_SHARES.values()))
+    parts = cut_in_parts(path, tuple(_SHARES.values()))
     note = f"{path.name} is one file: its last tenth is split evenly between validation and test"
     return SplitText(name, dict(zip(_SHARES, parts, strict=True)), (note,))
 

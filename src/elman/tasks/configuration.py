@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -88,7 +88,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _problem(config: type[Any], error: Any, *, as_flag: bool) -> str:
     """Say one of pydantic's errors in a sentence."""
     path = [str(part) for part in error["loc"]]
-    name = f"--{path[-1].replace('_', '-')}" if as_flag else ".".join(path)
+    name = _flag(config, path) if as_flag else ".".join(path)
     if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
         return f"{name} is unknown. {did_you_mean(path[-1], _names_at(config, path[:-1]))}"
     if error["type"] == "missing":
@@ -96,6 +96,17 @@ def _problem(config: type[Any], error: Any, *, as_flag: bool) -> str:
     if error["type"] == "value_error":  # from __post_init__, which names the flags itself
         return str(error["ctx"]["error"])
     return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}."
+
+
+def _flag(config: type[Any], path: list[str]) -> str:
+    """Return the flag of a value, and where that is a mapping the key in it: ``--zoneout h``."""
+    kind: Any = config
+    for place, part in enumerate(path):
+        kind = get_type_hints(kind).get(part)
+        if not dataclasses.is_dataclass(kind):
+            keys = path[place + 1 : place + 2] if get_origin(kind) is dict else []
+            return " ".join([f"--{part.replace('_', '-')}", *keys])
+    return f"--{path[-1].replace('_', '-')}"
 
 
 def _names_at(config: type[Any], path: list[str]) -> Iterator[str]:

@@ -40,6 +40,7 @@ __all__ = [
 FORMAT = "elman checkpoint"
 VERSION = 1
 _SHOWN = 3  # tensors named in a message
+_LONGEST_SHOWN = 80  # characters of a value in a message
 
 Count = Annotated[int, Ge(0)]
 
@@ -187,7 +188,7 @@ class Checkpoint:
         """
         then, new = _identity(self.document), _identity(now)
         problems = [
-            f"{key} was {then.get(key)!r} and is {new.get(key)!r} now"
+            _difference(key, then.get(key), new.get(key))
             for key in {**then, **new}
             if key not in then or key not in new or then[key] != new[key]
         ]
@@ -284,6 +285,14 @@ def _identity(document: Document) -> dict[str, Any]:
     }
     task: dict[str, Any] = json.loads(json.dumps(document.task))  # tuples become the lists that were read back
     return own | task
+
+
+def _difference(key: str, then: Any, now: Any) -> str:
+    """Say what was and what is; of long values, such as a vocabulary, only that they differ."""
+    shown = [repr(value) for value in (then, now)]
+    if max(map(len, shown)) > _LONGEST_SHOWN:
+        return f"{key} is another now"
+    return f"{key} was {shown[0]} and is {shown[1]} now"
 
 
 def _check_format(path: Path, metadata: Mapping[str, str]) -> None:

@@ -79,6 +79,15 @@ def test_a_window_that_is_read_again(carry: int) -> None:
     close(state[0], expected)
 
 
+def test_what_is_random_is_the_same_in_all_of_a_window_that_is_read_again() -> None:
+    model = make(output_dropout=0.5, variational=True)
+    x, _ = words(3, 8)
+    outputs, _ = model._run(model.embedding(x), None, None, None, 5)
+    dropped = outputs == 0
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert 0 < int(dropped[:, 0].sum()) < dropped[:, 0].numel()
+
+
 def test_carrying_nothing_from_nothing() -> None:
     model = make()
     x, targets = words(3, 5)

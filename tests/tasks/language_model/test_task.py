@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elman.data import Corpus
-from elman.errors import CheckpointError, DataError
+from elman.errors import CheckpointError, DataError, OptionError
+from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
 from elman.tasks.language_model.model import LanguageModel
 from elman.tasks.language_model.task import LanguageModelling
+from elman.training import TrainingConfig
 
 MakeCorpus = Callable[..., Corpus]
 MakeTask = Callable[..., LanguageModelling]
@@ -152,9 +155,48 @@ def test_description_makes_the_model_again(make_task: MakeTask) -> None:
             LanguageModelling.model_from(task.config, broken)
 
 
+def test_a_trained_model_needs_no_file_of_its_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (text := tmp_path / "text.txt").write_text("the cat sat\n" * 100)
+    (words := tmp_path / "words.txt").write_text("the\ncat\n")
+    training = TrainingConfig(steps=1, batch_size=2)
+    config = LanguageModelConfig(
+        data=str(text), vocabulary=words, model=NetworkConfig(hidden_size=4), training=training
+    )
+    model = LanguageModelling.from_config(config).model
+    words.unlink()
+    task = LanguageModelling.from_config(config, model)
+    assert task.corpus.vocabulary.entries == ("the", "cat", "<eos>", "<unk>")
+    assert len(list((tmp_path / "cache" / "elman" / "text").glob("*/corpus.json"))) == 1  # encoded once
+
+
 def test_too_short_a_text(make_task: MakeTask) -> None:
     with pytest.raises(DataError, match="Every stream must be at least one step"):
         make_task(training={"batch_size": 300})
+
+
+@pytest.mark.parametrize(("lengths", "split"), [((211, 1, 67), "validation"), ((211, 53, 1), "test")])
+def test_a_split_of_one_word_is_refused_before_training(
+    make_task: MakeTask, make_corpus: MakeCorpus, lengths: tuple[int, int, int], split: str
+) -> None:
+    with pytest.raises(DataError, match=f"toy: {split} must be at least two words, got 1"):
+        make_task(corpus=make_corpus(lengths=lengths))
+
+
+def test_a_trained_model_is_measured_on_a_text_too_short_to_train_on(
+    make_task: MakeTask, make_corpus: MakeCorpus
+) -> None:
+    task, short = make_task(training={"batch_size": 20}), make_corpus(lengths=(9, 2, 30))
+    found = LanguageModelling(task.config, short, task.model).evaluate_split(task.model, "test")
+    assert found is not None
+    assert found["words"] == 29
+
+
+def test_patience_needs_a_validation_split(make_task: MakeTask, make_corpus: MakeCorpus) -> None:
+    corpus = make_corpus()
+    alone = Corpus("toy", corpus.vocabulary, {"train": corpus.splits["train"]}, checksum="abc", notes=())
+    with pytest.raises(OptionError, match="--patience counts evaluations, but the text has no validation split"):
+        make_task(corpus=alone, training={"patience": 2})
 
 
 def test_notes(make_task: MakeTask) -> None:

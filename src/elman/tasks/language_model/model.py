@@ -107,19 +107,16 @@ class LanguageModel(nn.Module):
         self, x: Tensor, state: Sequence[Tensor] | None, reset: Tensor | None, lengths: Tensor | None, carry: int
     ) -> tuple[Tensor, Any]:
         """Return the outputs, and the state after some of the steps: the next window reads the others again."""
+        outputs, final = self.recurrent(x, state, lengths=lengths, reset=reset)
         if carry == x.shape[1]:
-            return cast("tuple[Tensor, Any]", self.recurrent(x, state, lengths=lengths, reset=reset))
+            return outputs, final
         if carry == 0:
-            state = self.recurrent.initial_state(len(x)) if state is None else state
-            return self.recurrent(x, state, lengths=lengths, reset=reset)[0], state
-        outputs, carried = [], None
-        for part in (slice(0, carry), slice(carry, x.shape[1])):
-            left = None if lengths is None else (lengths - part.start).clamp(0, part.stop - part.start)
-            begins = None if reset is None else reset[:, part]
-            y, state = self.recurrent(x[:, part], state, lengths=left, reset=begins)
-            outputs.append(y)
-            carried = state if carried is None else carried
-        return torch.cat(outputs, dim=1), carried
+            return outputs, self.recurrent.initial_state(len(x)) if state is None else state
+        left = None if lengths is None else lengths.clamp(max=carry)
+        begins = None if reset is None else reset[:, :carry]
+        with torch.no_grad():  # a run of its own: what is drawn at random is the same in all of the window above
+            _, carried = self.recurrent(x[:, :carry], state, lengths=left, reset=begins)
+        return outputs, carried
 
     def log_probabilities(self, words: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Any]:
         """Return log-probabilities of the word after each, ``(batch, time, vocabulary)``, and the state after all."""

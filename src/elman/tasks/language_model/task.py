@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from elman.data import Corpus, Streams, Vocabulary, Window, load_corpus
-from elman.errors import CheckpointError, DataError, describe
+from elman.errors import CheckpointError, DataError, OptionError, describe
 from elman.tasks import runs
 from elman.tasks.base import Task
 from elman.tasks.drawing import draw_linear, draw_recurrent
@@ -49,6 +49,7 @@ class LanguageModelling(Task[LanguageModelConfig]):
 
     Raises:
         DataError: the text cannot be used, or a split is too short.
+        OptionError: ``patience`` is given and there is no validation split.
 
     Example:
         >>> from elman.training import TrainingConfig
@@ -65,16 +66,32 @@ class LanguageModelling(Task[LanguageModelConfig]):
         self, config: LanguageModelConfig, corpus: Corpus | None = None, model: nn.Module | None = None
     ) -> None:
         self.corpus = _load(config, model) if corpus is None else corpus
+        for split, ids in self.corpus.splits.items():  # now, not after an epoch
+            if len(ids) < 2:
+                what, got = f"{self.corpus.name}: {split}", f"{len(ids)}"
+                raise DataError(describe(what, expected=f"at least two {self.unit}", got=got))
         super().__init__(config, LanguageModel(config.model, self.corpus.vocabulary) if model is None else model)
         self._ids = self.corpus.splits["train"]
-        self._streams = Streams.cut(
-            len(self._ids) - 1,  # the last word is only a target
-            config.training.batch_size,
-            window=config.window,
-            backward_steps=config.backward_steps,
-            keep_last=config.keep_last,
-        )
         self._state: Sequence[Tensor] | None = None
+        if model is None:
+            self._check_training()
+
+    @cached_property
+    def _streams(self) -> Streams:
+        """The training text in streams; another text that a trained model is measured on may be too short for it."""
+        return Streams.cut(
+            len(self._ids) - 1,  # the last word is only a target
+            self.config.training.batch_size,
+            window=self.config.window,
+            backward_steps=self.config.backward_steps,
+            keep_last=self.config.keep_last,
+        )
+
+    def _check_training(self) -> None:
+        """Refuse before anything is written what training would stumble over."""
+        _ = self._streams
+        if self.config.training.patience is not None and "validation" not in self.corpus.splits:
+            raise OptionError("--patience counts evaluations, but the text has no validation split.")
 
     @classmethod
     def from_config(cls, config: LanguageModelConfig, model: nn.Module | None = None) -> Self:
@@ -139,8 +156,6 @@ class LanguageModelling(Task[LanguageModelConfig]):
         ids = self.corpus.splits.get(split)
         if ids is None:
             return None
-        if len(ids) < 2:
-            raise DataError(describe(f"{self.corpus.name}: {split}", expected="at least two words", got=f"{len(ids)}"))
         streams = Streams.cut(len(ids) - 1, 1, window=self.config.evaluation_window)
         total, state = 0.0, None
         with torch.inference_mode():
@@ -207,9 +222,10 @@ def load_language_model(run: str | os.PathLike[str]) -> LanguageModel:
 def _load(config: LanguageModelConfig, model: nn.Module | None) -> Corpus:
     """Load the text; for a trained model, in its vocabulary."""
     size, vocabulary = config.vocabulary_size, config.vocabulary
+    own = None if model is None or vocabulary is None else cast(LanguageModel, model).vocabulary
     with byte_bars() as progress:
         load = partial(load_corpus, config.data, level=config.level, progress=progress)
-        corpus = load(vocabulary_size=size, vocabulary=vocabulary)
+        corpus = load(vocabulary_size=size, vocabulary=own or vocabulary)  # whose file may not be there any more
         if model is None or corpus.vocabulary.entries == cast(LanguageModel, model).vocabulary.entries:
             return corpus
         return load(vocabulary=cast(LanguageModel, model).vocabulary)
