@@ -181,11 +181,11 @@ class LanguageModelProgram(TorchProgram):
 
     def step(self) -> None:
         """Train on the window."""
-        self._run()
-        self.update()
+        self.update(self._forward())
 
-    def update(self) -> None:
-        """Clip the gradients and take the step, as the training loop does."""
+    def update(self, loss: Tensor) -> None:
+        """Go back, clip the gradients and take the step, as the training loop does."""
+        torch.autograd.backward(loss)
         norm = get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
         clip_in_step(self.optimizer, norm, self.clip_norm, factor=self.x.shape[self.time])
         self.optimizer.step()
@@ -193,15 +193,15 @@ class LanguageModelProgram(TorchProgram):
     def results(self) -> Results:
         """Return the loss and the gradients, without dropout."""
         self.module.eval()
-        loss, self.state = self._run(), None
+        loss, self.state = self._forward(), None
+        torch.autograd.backward(loss)
         self.module.train()
         return {"outputs": loss, **self.gradients()}
 
-    def _run(self) -> Tensor:
+    def _forward(self) -> Tensor:
         self.optimizer.zero_grad()
         loss, state = self.module(self.x, self.target, self.state)
         self.state = [s.detach() for s in state]
-        torch.autograd.backward(loss)
         return cast(Tensor, loss)
 
 

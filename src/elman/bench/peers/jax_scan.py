@@ -133,7 +133,8 @@ class _LanguageModel(Program):
     def results(self) -> Results:
         """Return loss and gradients, without dropout."""
         gradients, (loss, _) = self.run(self.parameters, self.words, self.targets, self.zeros, self.key, 0.0)
-        return {"outputs": _tensor(loss), **_named(gradients)}
+        of_mean = {name: gradient / len(self.words) for name, gradient in gradients.items()}
+        return {"outputs": _tensor(loss), **_named(of_mean)}
 
 
 def _dropped(values: Any, key: Any, dropout: float) -> Any:

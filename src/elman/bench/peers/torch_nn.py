@@ -155,7 +155,8 @@ class _LanguageModel(nn.Module):
 class _Training(LanguageModelProgram):
     """The training step with torch's own clipping."""
 
-    def update(self) -> None:
+    def update(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss * self.x.shape[self.time])
         nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
         self.optimizer.step()
 
