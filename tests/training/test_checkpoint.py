@@ -299,6 +299,13 @@ def test_check_does_not_recite_long_values() -> None:
     assert len(str(caught.value)) < 500
 
 
+def test_a_description_too_long_for_the_format(tmp_path: Path) -> None:
+    path = tmp_path / "long.safetensors"
+    with pytest.raises(CheckpointError, match=r"its header must be at most 100 MB .*, got 1[\d,]+ bytes"):
+        save_checkpoint(path, document(task={"vocabulary": "w" * 101_000_000}), {"model.weight": torch.zeros(2)})
+    assert list(tmp_path.iterdir()) == []
+
+
 CRASH = """
 import sys
 from pathlib import Path

@@ -216,7 +216,8 @@ def save_checkpoint(path: Path, document: Document, tensors: Mapping[str, Tensor
     """Write a checkpoint; whatever happens meanwhile, ``path`` is the old file or the new one.
 
     Raises:
-        CheckpointError: If the disk is full or the folder cannot be written; the old file is kept.
+        CheckpointError: If the disk is full or the folder cannot be written, or the task describes itself at too great
+            length for the format (100 MB); the old file is kept.
     """
     stored, aliases = _separate(tensors)
     metadata = {
@@ -226,8 +227,14 @@ def save_checkpoint(path: Path, document: Document, tensors: Mapping[str, Tensor
         "aliases": json.dumps(aliases),
     }
     metadata["checksum"] = str(_checksum(metadata, stored))
+    try:
+        content = safetensors.torch.save(stored, metadata)
+    except SafetensorError as error:
+        size = sum(map(len, metadata.values()))
+        expected, got = "at most 100 MB of names and descriptions", f"{size:,} bytes ({error})"
+        raise CheckpointError(describe(f"{path}: its header", expected=expected, got=got)) from error
     with writing(path):
-        replace_file(path, safetensors.torch.save(stored, metadata))
+        replace_file(path, content)
 
 
 def replace_file(path: Path, content: bytes) -> None:
