@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -119,9 +120,8 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     """Train, go on, evaluate, predict: shorter than shown, and it reads as shown."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
-    (shown,) = (block.text for block in blocks(README, "console"))
-    commands = [shlex.split(line)[1:] for line in re.findall(r"^\$ (elman .*)$", shown, re.MULTILINE)]
-    train, resume, evaluate, predict, board = commands
+    shown, _ = (block.text for block in blocks(README, "console"))
+    train, resume, evaluate, predict, board = commands_of(shown)
     threads = torch.get_num_threads()
     try:
         assert main([*train, "--steps", "45"]) == 0
@@ -139,6 +139,31 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     start = shown.splitlines().index("$ " + shlex.join(["elman", *predict]))
     assert picture == [line[:16].rstrip() for line in shown.splitlines()[start + 1 : start + 9]]
     assert board == ["board", "run"]
+
+
+def test_the_language_model_of_the_readme(tmp_path, monkeypatch, capsys):
+    """Train, write, evaluate: shorter than shown, and it reads as shown."""
+    monkeypatch.chdir(tmp_path)
+    _, shown = (block.text for block in blocks(README, "console"))
+    train, write, evaluate = commands_of(shown)
+    threads = torch.get_num_threads()
+    try:
+        assert main([*train, "--steps", "3"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    data = shown.splitlines()[1]
+    if sys.version_info[:3] == (3, 11, 7):  # the text differs between versions of Python
+        assert data in capsys.readouterr().err
+    assert main(write) == 0
+    assert capsys.readouterr().out.startswith("The function returns ")
+    assert main(evaluate) == 0
+    keys = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert keys == ["task", "split", "perplexity", "loss", "words"]
+    assert all(re.search(rf"^{key} ", shown, re.MULTILINE) for key in keys)
+
+
+def commands_of(shown):
+    return [shlex.split(line)[1:] for line in re.findall(r"^\$ (elman .*)$", shown, re.MULTILINE)]
 
 
 def test_a_cell_of_the_readme_on_the_command_line(tmp_path, monkeypatch):
