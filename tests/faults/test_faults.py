@@ -6,7 +6,6 @@ A new fault is a row in ``core.py``, ``kernels.py`` or ``programs.py``.
 from __future__ import annotations
 
 import shlex
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -31,18 +30,9 @@ def run(name: str, folder: Path) -> CompletedProcess[str]:
     return run_tests(folder, FAULTS[name].tests)
 
 
-@pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """Run all that were selected, two at a time; a test waits for its own."""
-    selected = [item.callspec.params["name"] for item in request.session.items if "results" in item.fixturenames]
-    pool = ThreadPoolExecutor(max_workers=2)
-    yield {name: pool.submit(run, name, tmp_path_factory.mktemp("copy")) for name in selected}
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("name", [SOUND, *FAULTS])
-def test_fault_is_found(name: str, results: dict[str, Future[CompletedProcess[str]]]) -> None:
-    done = results[name].result()
+def test_fault_is_found(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path / "copy")
     expected = 0 if name == SOUND else 1  # 1: tests failed; more: pytest itself could not run them
     assert done.returncode == expected, (
         f"{name}: pytest left with {done.returncode}\n{done.stdout[-2000:]}{done.stderr}"
