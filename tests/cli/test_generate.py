@@ -131,7 +131,13 @@ def test_a_run_of_another_kind(refused, elman, digits_run: Path, words_run: Path
 def begin(words_run: Path) -> subprocess.Popen[str]:
     """Starts a text without end, as a terminal would."""
     command = [sys.executable, "-m", "elman", "generate", str(words_run), "--seed", "1", "--length", "1000000000"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background ignores it, and its heirs
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_each_word_is_seen_before_the_next_is_computed(words_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
