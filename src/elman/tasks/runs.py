@@ -76,8 +76,8 @@ def load_run(path: Path, kind: type[TaskT]) -> tuple[type[TaskT], nn.Module]:
         CheckpointError: it is no run directory, or there is no checkpoint yet, or one that cannot be used.
         OptionError: its task is of another kind.
     """
-    entry, _, model = _learned(path, kind)
-    return _class_of(entry, kind, path), model
+    task, _, model = _learned(path, kind)
+    return task, model
 
 
 def open_run(path: Path, kind: type[TaskT], *, data: str | None = None) -> TaskT:
@@ -88,10 +88,10 @@ def open_run(path: Path, kind: type[TaskT], *, data: str | None = None) -> TaskT
         OptionError: as `load_run`.
         DataError: the data cannot be used, or is not of the make of the run's.
     """
-    entry, config, model = _learned(path, kind)
+    task, config, model = _learned(path, kind)
     if data is not None:
         config = replace(config, data=data)
-    return _class_of(entry, kind, path).from_config(config, model)
+    return task.from_config(config, model)
 
 
 def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) -> dict[str, Any]:
@@ -107,15 +107,15 @@ def evaluate_run(path: Path, *, split: str = "test", data: str | None = None) ->
     return {"task": task.name, "split": split, **metrics}
 
 
-def _learned(path: Path, kind: type[Task[Any]]) -> tuple[TaskEntry, Any, nn.Module]:
+def _learned(path: Path, kind: type[TaskT]) -> tuple[type[TaskT], Any, nn.Module]:
     """The task of a run, its configuration, and the model of its best checkpoint, or else the last."""
     run = RunDirectory.open(path)
     entry, config = _config_of(run)
-    _class_of(entry, kind, path)  # says so before a large model is read
+    task = _class_of(entry, kind, path)  # which says what does not fit before a large model is read
     checkpoint = load_checkpoint(run.checkpoint())
-    model = entry.load().model_from(config, checkpoint.document.task)
+    model = task.model_from(config, checkpoint.document.task)
     checkpoint.restore_model(model)
-    return entry, config, model.eval()
+    return task, config, model.eval()
 
 
 def _class_of(entry: TaskEntry, kind: type[TaskT], path: Path) -> type[TaskT]:
