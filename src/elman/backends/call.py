@@ -61,6 +61,11 @@ class Operands:
     noise: Tensor | None = None
 
     @property
+    def masks(self) -> dict[str, Tensor | None]:
+        """Masks and noise, by the names that every backend's run has for them."""
+        return {"valid": self.valid, "reset": self.reset, "noise": self.noise}
+
+    @property
     def flat(self) -> tuple[Tensor | None, ...]:
         """All side by side: x, the packed parameters, None for those that the cell has not, masks, noise, states."""
         packed = (self.parameters.get(name) for name in PACKED)

@@ -31,9 +31,7 @@ def _run(call: Call, operands: Operands) -> tuple[Tensor, tuple[Tensor, ...]]:
         operands.parameters,
         operands.x,
         operands.state,
-        valid=operands.valid,
-        reset=operands.reset,
-        noise=operands.noise,
+        **operands.masks,
         reverse=call.reverse,
     )
 
