@@ -35,7 +35,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threadin
     )
     entry = Entry("mnist", "a small one", "free", files, (f"http://127.0.0.1:{server.server_port}/",))
     monkeypatch.setattr("elman.data.catalogue.MNIST", entry)
-    monkeypatch.setattr("elman.data.source.MNIST", entry)
+    monkeypatch.setattr("elman.data.labelled.source.MNIST", entry)
     yield server
     server.shutdown()
     thread.join()

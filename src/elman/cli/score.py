@@ -19,7 +19,7 @@ from elman.errors import DataError, describe
 
 if TYPE_CHECKING:
     from elman.data import Vocabulary
-    from elman.data.vocabulary import Level
+    from elman.data.text.vocabulary import Level
     from elman.tasks import ScoredWord, Totals
 
 __all__ = ["main"]
@@ -214,7 +214,7 @@ def _cell(text: str) -> str:
 def _text(file: str, level: Level, advance: Callable[[int], None]) -> Iterator[str]:
     """The text line by line; at word level the last one ends as the others do. Tells how many bytes are done."""
     from elman.cli.texts import standard_input
-    from elman.data.text import TextFile
+    from elman.data.text.files import TextFile
 
     if file != "-":
         path = Path(file).expanduser()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from elman.data.download import digest, download
 from elman.data.entry import Entry, FileStatus, cache_directory, find
-from elman.data.mnist import MNIST
-from elman.data.ptb import PTB
-from elman.data.pydoc import PYDOC
-from elman.data.shakespeare import SHAKESPEARE
+from elman.data.labelled.mnist import MNIST
+from elman.data.text.ptb import PTB
+from elman.data.text.pydoc import PYDOC
+from elman.data.text.shakespeare import SHAKESPEARE
 from elman.errors import OptionError, describe, did_you_mean
 
 __all__ = ["catalogue", "fetch", "verify"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data import Vocabulary
-from elman.data.vocabulary import Level, split_words
+from elman.data.text.vocabulary import Level, split_words
 from elman.tasks.language_model.model import LanguageModel
 from elman.tasks.language_model.reading import Reading, checked_numbers, checked_words, require_ready
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elman.data.entry import find
-from elman.data.ptb import PTB
-from elman.data.pydoc import PYDOC, pydoc_splits
-from elman.data.shakespeare import SHAKESPEARE
-from elman.data.text import Text, TextFile, TextInMemory, cut_in_parts
+from elman.data.text.files import Text, TextFile, TextInMemory, cut_in_parts
+from elman.data.text.ptb import PTB
+from elman.data.text.pydoc import PYDOC, pydoc_splits
+from elman.data.text.shakespeare import SHAKESPEARE
 from elman.errors import DataError, describe, did_you_mean
 
 __all__ = ["TEXTS", "SplitText", "open_text"]

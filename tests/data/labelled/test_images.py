@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from elman.data.images import ImageFormat, open_grey, picture_size, read_picture, resize
+from elman.data.labelled.images import ImageFormat, open_grey, picture_size, read_picture, resize
 from elman.errors import DataError
 
 MNIST_LIKE = ImageFormat(28, 28, dark_background=True, frame=(20 / 28, 20 / 28), ink=0.33, maximum=255)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data import text as text_module
-from elman.data.corpus import load_corpus
-from elman.data.vocabulary import Vocabulary
+from elman.data.text import files as text_module
+from elman.data.text.corpus import load_corpus
+from elman.data.text.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
 
 TRAIN = "the cat sat on the mat .\nthe dog <unk>\n\nno end"

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from elman.data import catalogue
-from elman.data.source import load_labelled
-from elman.data.text import TextFile
-from elman.data.text_source import TEXTS, open_text
+from elman.data.labelled.source import load_labelled
+from elman.data.text.files import TextFile
+from elman.data.text.source import TEXTS, open_text
 from elman.errors import DataError
 
 

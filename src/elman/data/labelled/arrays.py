@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from elman.data.images import ImageFormat
-from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
+from elman.data.labelled.images import ImageFormat
+from elman.data.labelled.sequences import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.data.limits import require_memory
 from elman.errors import DataError, describe, did_you_mean
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elman.data.arrays import checked_labels, checked_values
-from elman.data.idx import read_idx
-from elman.data.images import ImageFormat
-from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
+from elman.data.labelled.arrays import checked_labels, checked_values
+from elman.data.labelled.idx import read_idx
+from elman.data.labelled.images import ImageFormat
+from elman.data.labelled.sequences import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.errors import DataError, describe
 
 __all__ = ["is_idx_name", "load_idx"]

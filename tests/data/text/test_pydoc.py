@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from elman.data.pydoc import english, pydoc_splits
+from elman.data.text.pydoc import english, pydoc_splits
 from elman.errors import DataError
 
 

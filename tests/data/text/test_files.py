@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data import text as module
-from elman.data.text import TextFile, TextInMemory, cut_in_parts
+from elman.data.text import files as module
+from elman.data.text.files import TextFile, TextInMemory, cut_in_parts
 from elman.errors import DataError
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elman.data.arrays import load_npz
-from elman.data.digits import load_digits
 from elman.data.entry import find
-from elman.data.idx_folder import is_idx_name, load_idx
-from elman.data.image_folder import class_folders, load_image_folder
-from elman.data.labelled import LabelledData
-from elman.data.mnist import MNIST
-from elman.data.text_source import TEXTS
+from elman.data.labelled.arrays import load_npz
+from elman.data.labelled.digits import load_digits
+from elman.data.labelled.idx_folder import is_idx_name, load_idx
+from elman.data.labelled.image_folder import class_folders, load_image_folder
+from elman.data.labelled.mnist import MNIST
+from elman.data.labelled.sequences import LabelledData
+from elman.data.text.source import TEXTS
 from elman.errors import DataError, OptionError, describe, did_you_mean
 
 __all__ = ["load_labelled"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from elman.data.digits import load_digits
+from elman.data.labelled.digits import load_digits
 from elman.errors import MissingExtraError
 
 

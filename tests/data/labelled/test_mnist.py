@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elman.data.images import read_picture
-from elman.data.mnist import MNIST
-from elman.data.source import load_labelled
+from elman.data.labelled.images import read_picture
+from elman.data.labelled.mnist import MNIST
+from elman.data.labelled.source import load_labelled
 
 
 def test_files_and_mirrors_are_well_formed():

@@ -23,9 +23,9 @@ from typing import Any
 import filelock
 import numpy as np
 
-from elman.data.encoding import Encoding, Ids, id_type
 from elman.data.entry import cache_directory
-from elman.data.vocabulary import Vocabulary
+from elman.data.text.encoding import Encoding, Ids, id_type
+from elman.data.text.vocabulary import Vocabulary
 from elman.errors import CheckpointError, DataError, describe
 
 __all__ = ["mapped_ids"]

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from elman.data import id_files as module
-from elman.data.corpus import load_corpus
-from elman.data.vocabulary import Vocabulary
+from elman.data.text import id_files as module
+from elman.data.text.corpus import load_corpus
+from elman.data.text.vocabulary import Vocabulary
 from elman.errors import DataError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from elman.data.catalogue import verify
-from elman.data.corpus import load_corpus
-from elman.data.ptb import PTB
-from elman.data.shakespeare import SHAKESPEARE
+from elman.data.text.corpus import load_corpus
+from elman.data.text.ptb import PTB
+from elman.data.text.shakespeare import SHAKESPEARE
 
 
 @pytest.mark.parametrize("entry", [PTB, SHAKESPEARE], ids=lambda entry: entry.name)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elman.data.idx import write_idx
-from elman.data.source import load_labelled
+from elman.data.labelled.idx import write_idx
+from elman.data.labelled.source import load_labelled
 from elman.errors import DataError, OptionError
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.data.text import Text
-from elman.data.vocabulary import Level, Vocabulary, count_entries
+from elman.data.text.files import Text
+from elman.data.text.vocabulary import Level, Vocabulary, count_entries
 from elman.errors import DataError, describe
 
 __all__ = ["DEFAULT_SIZE", "Encoder", "Encoding", "Ids", "id_type"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from elman.errors import DataError, OptionError, ShapeError, describe
 
 if TYPE_CHECKING:
-    from elman.data.images import ImageFormat
+    from elman.data.labelled.images import ImageFormat
 
 __all__ = [
     "TEST_FRACTION",

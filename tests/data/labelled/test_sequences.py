@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data.labelled import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order, split
+from elman.data.labelled.sequences import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order, split
 from elman.errors import DataError, OptionError, ShapeError
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data import vocabulary as module
-from elman.data.vocabulary import Vocabulary, count_entries, read_vocabulary
+from elman.data.text import vocabulary as module
+from elman.data.text.vocabulary import Vocabulary, count_entries, read_vocabulary
 from elman.errors import CheckpointError, DataError, OptionError
 
 WORDS = Vocabulary("word", ("the", "<eos>", "cat", ".", "(", ")", "n't", "did", "<unk>"))

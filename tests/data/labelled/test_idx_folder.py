@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elman.data.idx import write_idx
-from elman.data.idx_folder import load_idx
+from elman.data.labelled.idx import write_idx
+from elman.data.labelled.idx_folder import load_idx
 from elman.errors import DataError
 
 MNIST_NAMES = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from elman.data.images import ImageFormat
-from elman.data.labelled import LabelledData, LabelledSequences, split
+from elman.data.labelled.images import ImageFormat
+from elman.data.labelled.sequences import LabelledData, LabelledSequences, split
 from elman.errors import MissingExtraError
 
 __all__ = ["load_digits"]

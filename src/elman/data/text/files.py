@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from elman.data.vocabulary import Level
+from elman.data.text.vocabulary import Level
 from elman.errors import DataError, describe
 
 __all__ = ["Text", "TextFile", "TextInMemory", "cut_in_parts"]

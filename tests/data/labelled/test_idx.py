@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from elman.data.idx import read_idx, write_idx
+from elman.data.labelled.idx import read_idx, write_idx
 from elman.errors import DataError, OptionError
 
 TYPES = ["uint8", "int8", "int16", "int32", "float32", "float64"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elman.data.image_folder import load_image_folder
+from elman.data.labelled.image_folder import load_image_folder
 from elman.errors import DataError, OptionError
 
 

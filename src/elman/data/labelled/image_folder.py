@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elman.data.images import ImageFormat, open_grey, picture_size, resize
-from elman.data.labelled import TEST_NOTE, LabelledData, LabelledSequences, split
+from elman.data.labelled.images import ImageFormat, open_grey, picture_size, resize
+from elman.data.labelled.sequences import TEST_NOTE, LabelledData, LabelledSequences, split
 from elman.data.limits import require_memory
 from elman.errors import DataError, OptionError, describe
 

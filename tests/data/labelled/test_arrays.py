@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data.arrays import load_npz
+from elman.data.labelled.arrays import load_npz
 from elman.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(10, 4, 3))

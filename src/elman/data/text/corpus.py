@@ -12,11 +12,11 @@ from typing import get_args
 
 import numpy as np
 
-from elman.data.encoding import DEFAULT_SIZE, Encoder, Encoding, Ids
-from elman.data.id_files import mapped_ids
-from elman.data.text import TextFile
-from elman.data.text_source import open_text
-from elman.data.vocabulary import LARGEST_VOCABULARY, Level, Vocabulary, read_vocabulary
+from elman.data.text.encoding import DEFAULT_SIZE, Encoder, Encoding, Ids
+from elman.data.text.files import TextFile
+from elman.data.text.id_files import mapped_ids
+from elman.data.text.source import open_text
+from elman.data.text.vocabulary import LARGEST_VOCABULARY, Level, Vocabulary, read_vocabulary
 from elman.errors import OptionError, describe
 
 __all__ = ["Corpus", "load_corpus"]
