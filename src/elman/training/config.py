@@ -10,10 +10,11 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from elman.errors import OptionError
 
-__all__ = ["TrainingConfig"]
+__all__ = ["PositiveInt", "Probability", "TrainingConfig"]
 
 PositiveInt = Annotated[int, Gt(0)]
 PositiveFloat = Annotated[float, Gt(0), Lt(math.inf)]
+Probability = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True, kw_only=True)

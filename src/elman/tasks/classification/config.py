@@ -5,31 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge
 
 from elman.errors import OptionError
-from elman.training.config import TrainingConfig
+from elman.tasks.recurrent_config import RecurrentConfig
+from elman.training.config import PositiveInt, TrainingConfig
 
 __all__ = ["ClassificationConfig", "ClassifierConfig"]
 
-PositiveInt = Annotated[int, Gt(0)]
-Probability = Annotated[float, Ge(0), Lt(1)]
-
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierConfig:
+class ClassifierConfig(RecurrentConfig):
     """The network: optional linear layer on each step, recurrent layers, linear readout."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-    cell: str = "lstm"
-    """Cell: a name that `elman cells` lists, or my_module:MyCell."""
-
-    hidden_size: PositiveInt = 128
-    """Units of each recurrent layer and direction."""
-
-    num_layers: PositiveInt = 1
-    """Recurrent layers on each other."""
 
     bidirectional: bool = False
     """Also read the steps from the last to the first."""
@@ -40,26 +27,6 @@ class ClassifierConfig:
     readout: Literal["final", "last"] = "final"
     """What is classified: the final state of each direction, or the output of the last step in time (of the backward
     direction that is its first)."""
-
-    dropout: Probability = 0.0
-    """Probability of dropout between recurrent layers."""
-
-    input_dropout: Probability = 0.0
-    """Probability of dropout on what the first recurrent layer reads."""
-
-    output_dropout: Probability = 0.0
-    """Probability of dropout on what the readout reads."""
-
-    initial_bias: dict[str, float] = field(default_factory=dict)
-    """Initial biases by gate, instead of the cell's own: f 0.0 (the LSTM's own is f 1.0)."""
-
-    def __post_init__(self) -> None:
-        """Name conflicts between fields by their flags."""
-        if self.dropout and self.num_layers == 1:
-            raise OptionError(
-                "--dropout acts between layers and --num-layers is 1. Use --input-dropout or --output-dropout, "
-                "or more layers."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt
 
 from elman.errors import OptionError
-from elman.training.config import TrainingConfig
+from elman.tasks.recurrent_config import RecurrentConfig
+from elman.training.config import PositiveInt, Probability, TrainingConfig
 
 __all__ = ["LanguageModelConfig", "NetworkConfig"]
 
-PositiveInt = Annotated[int, Gt(0)]
-Probability = Annotated[float, Ge(0), Lt(1)]
-
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(RecurrentConfig):
     """The network: embedding, recurrent layers, linear readout over the vocabulary."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-    cell: str = "lstm"
-    """Cell: a name that `elman cells` lists, or my_module:MyCell."""
 
     hidden_size: PositiveInt = 200
     """Units of each recurrent layer."""
@@ -38,17 +32,9 @@ class NetworkConfig:
     tied_weights: bool = False
     """One matrix for the embedding and the readout."""
 
-    input_dropout: Probability = 0.0
-    """Probability of dropout on the embedded words."""
-
-    dropout: Probability = 0.0
-    """Probability of dropout between recurrent layers."""
-
-    output_dropout: Probability = 0.0
-    """Probability of dropout on what the readout reads."""
-
     variational: bool = False
-    """Let these three drop the same features of a row at all steps of a window (Gal and Ghahramani 2016)."""
+    """Let the three kinds of dropout above drop the same features of a row at all steps of a window (Gal and Ghahramani
+    2016)."""
 
     recurrent_dropout: Probability = 0.0
     """Probability of dropout on the hidden values that gates multiply with their matrices, the same units at all steps
@@ -63,24 +49,14 @@ class NetworkConfig:
     init_scale: Annotated[float, Gt(0)] | None = None
     """Draw all initial weights from ±this, uniformly; none: each layer's own way."""
 
-    initial_bias: dict[str, float] = field(default_factory=dict)
-    """Initial biases by gate, instead of the cell's own: f 0.0 (the LSTM's own is f 1.0)."""
-
-    def __post_init__(self) -> None:
-        """Name conflicts between fields by their flags."""
-        problems = []
-        if self.dropout and self.num_layers == 1:
-            problems.append(
-                "--dropout acts between layers and --num-layers is 1. Use --input-dropout or --output-dropout, "
-                "or more layers."
-            )
+    def _conflicts(self) -> Iterator[str]:
+        """Say what contradicts what, by the flags."""
+        yield from super()._conflicts()
         if self.tied_weights and self.embedding_size not in (None, self.hidden_size):
-            problems.append(
+            yield (
                 f"--tied-weights needs --embedding-size and --hidden-size to be the same, got {self.embedding_size} "
                 f"and {self.hidden_size}."
             )
-        if problems:
-            raise OptionError(" ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
