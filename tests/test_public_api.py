@@ -31,6 +31,7 @@ PUBLIC = {
     """,
     "elman.layers.explain": "explain",
     "elman.interop": "from_torch",
+    "elman.insight": "Curve GradientFlow fresh_flow gradient_flow",
     "elman.data": """
         Corpus Entry FileStatus ImageFormat LabelledData LabelledSequences Level RemoteFile ShuffledBatches Streams
         Vocabulary Window cache_directory fetch hold_out in_order load_corpus load_digits load_idx load_image_folder

@@ -7,7 +7,8 @@
 ``layers``      cells over time: stacks, directions, lengths, resets, dropout
 ``data``        readers, downloads and batches
 ``training``    the loop: optimiser, checkpoints, resume, progress, TensorBoard
-``tasks``       what there is to learn: classification, language models
+``tasks``       what there is to learn: classification, language models, memory
+``insight``     what goes on inside: the flow of gradients
 ``interop``     weights from other libraries
 ``testing``     the conformance kit for cells of your own
 ``bench``       time and memory, beside other libraries

@@ -387,3 +387,14 @@ def test_a_loss_that_is_not_finite(elman, tmp_path: Path) -> None:
     assert "Try a smaller --learning-rate (now 1e+38) or a --clip-norm." in last
     assert "last good checkpoint, of step 0, is kept: run/checkpoints/last.safetensors" in last
     assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_made_data_is_no_path(elman, tmp_path: Path) -> None:
+    """A folder may have the name of a problem."""
+    (tmp_path / "adding").mkdir()
+    options = ("--length", 3, "--steps", 1, "--hidden-size", 3, "--threads", 1, "--no-tensorboard")
+    assert elman("train", "memory", "--data", "adding", *options, "--out", "run").status == 0
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["data"] == "adding"
+    assert elman("evaluate", "run").status == 0
+    status, _, err = elman("evaluate", "run", "--data", "copy")
+    assert (status, err) == (2, "elman: --data must be adding as in training, got copy.\n")

@@ -12,6 +12,7 @@ import torch
 
 import elman.bench.run
 import elman.data.catalogue
+import elman.insight
 import elman.tasks.runs
 import elman.testing
 from docs.pages import PAGES, READMES, ROOT, blocks, page_id, prose
@@ -57,6 +58,7 @@ def no_work(monkeypatch):
     for name in ("fetch", "verify"):
         monkeypatch.setattr(elman.data.catalogue, name, stop)
     monkeypatch.setattr(elman.testing, "compare_backends", stop)
+    monkeypatch.setattr(elman.insight, "fresh_flow", stop)
     monkeypatch.setattr(elman.bench.run, "bench", stop)
     monkeypatch.setattr(subprocess, "call", stop)
 

@@ -13,6 +13,8 @@ RESUME = "tests/cli/test_resume.py"
 READING = "tests/tasks/language_model/test_reading.py"
 GENERATION = "tests/tasks/language_model/test_generation.py"
 SCORING = "tests/tasks/language_model/test_scoring.py"
+SEQUENCE = "tests/tasks/sequence/test_task.py"
+MEMORY = "tests/tasks/memory/test_task.py"
 
 FAULTS = (
     # data
@@ -396,5 +398,48 @@ FAULTS = (
         "entry = (-scored.log_probability,",
         "entry = (scored.log_probability,",
         "tests/cli/test_score.py -k on_a_terminal",
+    ),
+    # memory
+    Fault(
+        "both numbers may be marked anywhere",
+        "tasks/memory/problems.py",
+        "generator.integers(half, self.length, count)",
+        "generator.integers(0, self.length, count)",
+        "tests/tasks/memory/test_problems.py -k adding",
+    ),
+    Fault(
+        "the seed does not choose the sequences",
+        "tasks/memory/task.py",
+        "self.config.training.seed, 0, step",
+        "0, 0, step",
+        f"{MEMORY} -k seed_and_step",
+    ),
+    Fault(
+        "memory is tested on what it is validated on",
+        "tasks/memory/task.py",
+        "self._drawn(count, 0, k)",
+        "self._drawn(count, 0, 1)",
+        f"{MEMORY} -k held_out",
+    ),
+    Fault(
+        "a short batch of an evaluation counts as much as a full one",
+        "tasks/sequence/task.py",
+        "result.loss * result.count}",
+        "result.loss * count}",
+        f"{SEQUENCE} -k weighs",
+    ),
+    Fault(
+        "the flow is of the last column, not of the last step of each sequence",
+        "tasks/sequence/task.py",
+        "(last - 1).clamp(min=0)",
+        "torch.full_like(last, y.shape[1] - 1)",
+        f"{SEQUENCE} -k gradient_flow",
+    ),
+    Fault(
+        "a run is taken for the cell of its name",
+        "cli/flow.py",
+        ' or (Path(name) / "config.yaml").is_file()',
+        "",
+        "tests/cli/test_flow.py -k of_its_name",
     ),
 )

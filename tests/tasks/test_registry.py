@@ -7,12 +7,15 @@ import pytest
 from elman.errors import OptionError
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
+from elman.tasks.memory.config import MemoryConfig
 from elman.tasks.registry import TASKS, find_preset, find_task
+from elman.tasks.sequence.config import SequenceModelConfig
 from elman.training.config import TrainingConfig
 
 # Sizes, learning rates and lengths of the old tutorials: a change of one is a change of what a preset promises.
 CLASSIC = TrainingConfig(epochs=2, batch_size=20, optimizer="sgd", learning_rate=1.0, clip_norm=5.0)
 PTB = {"data": "ptb", "level": "word", "loss": "sum-over-steps", "keep_last": False}
+MEMORY = TrainingConfig(steps=3000, batch_size=64, learning_rate=0.01, schedule="cosine", clip_norm=1.0, threads=1)
 KEEP_HALF = {"input_dropout": 0.5, "dropout": 0.5, "output_dropout": 0.5, "init_scale": 0.05}
 PINNED = {
     "digits": ClassificationConfig(
@@ -48,6 +51,10 @@ PINNED = {
         model=NetworkConfig(hidden_size=650, num_layers=2, initial_bias={"f": 0.0}, **KEEP_HALF),
         training=replace(CLASSIC, epochs=39, schedule="exponential", decay=0.8, decay_after=6),
     ),
+    "adding": MemoryConfig(data="adding", length=100, model=SequenceModelConfig(hidden_size=64), training=MEMORY),
+    "copy": MemoryConfig(
+        data="copy", length=20, model=SequenceModelConfig(hidden_size=128), training=replace(MEMORY, steps=4000)
+    ),
 }
 
 
@@ -76,8 +83,8 @@ def test_task_is_the_one_it_says(task) -> None:
         ("mnits", "Did you mean 'mnist'?"),
         ("classification", "Did you mean 'classify'?"),
         ("ptbb", "Did you mean 'ptb'?"),
-        ("zzz", "Known: classify, digits, language-model, mnist, mnist-bidirectional, ptb, "),
-        ("", "Known: classify"),
+        ("zzz", "Known: adding, classify, copy, digits, language-model, memory, mnist, mnist-bidirectional, ptb, "),
+        ("", "Known: adding, classify"),
     ],
 )
 def test_find_preset_names_the_nearest(name: str, nearest: str) -> None:

@@ -12,6 +12,7 @@
 ``equations.py``     ``elman equations CELL``
 ``explain.py``       ``elman explain CELL``
 ``check.py``         ``elman check CELL``
+``flow.py``          ``elman check --flow CELL|RUN ...``
 ``bench.py``         ``elman bench``
 ``board.py``         ``elman board RUN``
 ``arguments.py``     from a function's signature to flags

@@ -25,7 +25,11 @@ _Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``elman check CELL``."""
+    """Run ``elman check CELL``, or ``elman check --flow CELL|RUN ...``."""
+    if "--flow" in argv:
+        from elman.cli import flow
+
+        return flow.main([argument for argument in argv if argument != "--flow"])
     return parse(check, argv, "check")
 
 
@@ -41,6 +45,8 @@ def check(
     Outputs, final states and every gradient are compared by name with the reference in float64 on the CPU, for odd
     sizes, lengths, resets and both directions; then come the properties of elman.testing.assert_cell_conforms. The exit
     status is 1 where something is wrong. Takes some seconds.
+
+    With --flow it measures instead whether gradients vanish or explode over time: elman check --flow --help.
 
     Args:
         cell: A name that `elman cells` lists, or my_module:MyCell.

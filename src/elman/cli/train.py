@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from signal import SIGINT
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 
@@ -130,7 +130,8 @@ def _with_absolute_paths(config: Any) -> Any:
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     paths: dict[str, Any] = {n: v.expanduser().resolve() for n, v in values.items() if isinstance(v, Path)}
     data = Path(config.data).expanduser()
-    if data.exists() and config.data not in catalogue():
+    may_be_path = get_type_hints(type(config))["data"] is str  # and not a choice of names
+    if may_be_path and data.exists() and config.data not in catalogue():
         paths["data"] = str(data.resolve())
     return replace(config, **paths)
 

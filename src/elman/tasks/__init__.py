@@ -6,9 +6,11 @@
 ``recurrent_config.py``  what people choose about recurrent layers
 ``drawing.py``           recurrent layers as TensorBoard draws them
 ``runs.py``              a run directory and its task: make, resume, use
+``sequence/``            what tasks share that answer to a sequence, once or at every step
 ``classification/``      which class does a sequence belong to
 ``language_model/``      which word comes next
-``tagging/``             which tag does each step have
+``tagging/``             which tag does each word have
+``memory/``              the adding and the copy problem
 =======================  ==================================================================
 
 A task is a folder with ``config.py`` (a dataclass: its fields are the flags) and ``task.py`` (data, model, loss,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from elman.errors import OptionError, did_you_mean
 from elman.tasks.classification.config import ClassificationConfig, ClassifierConfig
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
+from elman.tasks.memory.config import MemoryConfig
+from elman.tasks.sequence.config import SequenceModelConfig
 from elman.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ class TaskEntry:
 
 #: How the language models of 2014 were trained: plain stochastic gradient descent at a rate of 1, clipped.
 _CLASSIC = TrainingConfig(epochs=2, batch_size=20, optimizer="sgd", learning_rate=1.0, clip_norm=5.0)
+
+#: A second thread gains nothing on networks as small as these.
+_MEMORY = TrainingConfig(steps=3000, batch_size=64, learning_rate=1e-2, schedule="cosine", clip_norm=1.0, threads=1)
 
 
 TASKS: Final[tuple[TaskEntry, ...]] = (
@@ -161,6 +166,32 @@ TASKS: Final[tuple[TaskEntry, ...]] = (
                     training=TrainingConfig(
                         epochs=20, batch_size=50, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
                     ),
+                ),
+            ),
+        },
+    ),
+    TaskEntry(
+        name="memory",
+        command="memory",
+        summary="The adding and the copy problem: what can be remembered, and for how long? Data is made.",
+        config=MemoryConfig,
+        home="elman.tasks.memory.task:Memory",
+        presets={
+            "adding": Preset(
+                "The sum of the two numbers that are marked, of 100: an LSTM or a GRU learns it in a minute.",
+                MemoryConfig(
+                    data="adding",
+                    model=SequenceModelConfig(hidden_size=64),
+                    training=_MEMORY,
+                ),
+            ),
+            "copy": Preset(
+                "Ten symbols, to be written down again after 20 steps: a GRU learns it in two minutes.",
+                MemoryConfig(
+                    data="copy",
+                    length=20,
+                    model=SequenceModelConfig(hidden_size=128),
+                    training=replace(_MEMORY, steps=4000),
                 ),
             ),
         },

@@ -69,7 +69,7 @@ def test_loss_and_accuracy(make_task: MakeTask, lengths: bool) -> None:
 def test_evaluate_split(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, split: str, count: int, lengths: bool
 ) -> None:
-    monkeypatch.setattr("elman.tasks.classification.task._EVALUATION_BATCH", 4)  # the last batch is shorter
+    monkeypatch.setattr("elman.tasks.sequence.task._EVALUATION_BATCH", 4)  # the last batch is shorter
     task = make_task(lengths=lengths)
     task.model.eval()
     sequences = task.data.splits()[split]

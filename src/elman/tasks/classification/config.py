@@ -8,21 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from elman.errors import OptionError
-from elman.tasks.recurrent_config import RecurrentConfig
+from elman.tasks.sequence.config import SequenceModelConfig
 from elman.training.config import PositiveInt, TrainingConfig
 
 __all__ = ["ClassificationConfig", "ClassifierConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierConfig(RecurrentConfig):
+class ClassifierConfig(SequenceModelConfig):
     """The network: optional linear layer on each step, recurrent layers, linear readout."""
-
-    bidirectional: bool = False
-    """Also read the steps from the last to the first."""
-
-    input_projection: PositiveInt | None = None
-    """Size of a linear layer on each step (each image row) before the first cell; none: no such layer."""
 
     readout: Literal["final", "last"] = "final"
     """What is classified: the final state of each direction, or the output of the last step in time (of the backward

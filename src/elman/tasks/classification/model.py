@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from elman.cells import find
 from elman.data import ImageFormat
-from elman.errors import CheckpointError, ShapeError, describe
-from elman.layers import Linear, Recurrent
+from elman.errors import CheckpointError, describe
 from elman.tasks.classification.config import ClassifierConfig
+from elman.tasks.sequence.model import SequenceModel
 
 __all__ = ["SequenceClassifier", "Specification"]
 
@@ -64,8 +63,8 @@ class Specification:
             raise CheckpointError(describe("The task of the checkpoint", expected=expected, got=got)) from error
 
 
-class SequenceClassifier(nn.Module):
-    r"""Recurrent layers and a linear readout.
+class SequenceClassifier(SequenceModel):
+    r"""Recurrent layers and a linear readout of the end of a sequence.
 
     .. math::
 
@@ -89,38 +88,14 @@ class SequenceClassifier(nn.Module):
     """
 
     def __init__(self, config: ClassifierConfig, specification: Specification) -> None:
-        super().__init__()
-        self.config = config
-        self.specification = specification
-        self.recurrent = Recurrent(
-            find(config.cell),
+        super().__init__(
+            config,
             specification.features,
-            config.hidden_size,
-            config.num_layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-            input_dropout=config.input_dropout,
-            input_projection=config.input_projection,
-            initial_bias=config.initial_bias,
+            len(specification.classes),
+            readout=config.readout,
+            scale=specification.scale,
         )
-        self.readout = Linear(self.recurrent.directions * config.hidden_size, len(specification.classes))
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits."""
-        if x.ndim != 3 or x.shape[2] != self.specification.features:
-            expected = f"(batch, time, features={self.specification.features})"
-            raise ShapeError(describe("SequenceClassifier: x", expected=expected, got=str(tuple(x.shape))))
-        inputs = x.to(self.readout.weight.dtype) * self.specification.scale
-        outputs, state = self.recurrent(inputs, lengths=lengths)
-        if self.config.readout == "final":
-            seen = state[0][:, -1].flatten(1)
-        elif lengths is None:
-            seen = outputs[:, -1]
-        else:
-            last = (lengths - 1).clamp(min=0)
-            seen = outputs[torch.arange(len(outputs), device=outputs.device), last]
-        logits: Tensor = self.readout(F.dropout(seen, self.config.output_dropout, self.training))
-        return logits
+        self.specification = specification
 
     @torch.no_grad()
     def probabilities(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

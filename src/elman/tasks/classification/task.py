@@ -9,21 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.data import LabelledData, LabelledSequences, ShuffledBatches, in_order, load_labelled, read_picture
+from elman.data import LabelledData, LabelledSequences, ShuffledBatches, load_labelled, read_picture
 from elman.errors import DataError, describe
-from elman.tasks.base import Prediction, Predictor
+from elman.tasks.base import Prediction
 from elman.tasks.classification.config import ClassificationConfig
 from elman.tasks.classification.model import SequenceClassifier, Specification
 from elman.tasks.classification.prediction import ClassPrediction
-from elman.tasks.drawing import draw_linear, draw_recurrent
-from elman.training import GraphNode, StepResult
+from elman.tasks.sequence.task import SequenceTask
+from elman.training import StepResult
 
 __all__ = ["Classification"]
 
-_EVALUATION_BATCH = 500
 
-
-class Classification(Predictor[ClassificationConfig]):
+class Classification(SequenceTask[ClassificationConfig]):
     """Learn which class a sequence belongs to.
 
     Args:
@@ -73,10 +71,10 @@ class Classification(Predictor[ClassificationConfig]):
 
     def notes(self) -> list[str]:
         """The data and the model in a few lines."""
-        data, parameters = self.data, sum(parameter.numel() for parameter in self.model.parameters())
+        data = self.data
         sizes = ", ".join(f"{len(sequences):,} {name}" for name, sequences in data.splits().items())
         shape = f"{data.train.steps} steps of {data.train.features}, {len(data.classes)} classes"
-        return [f"{data.name}: {sizes}; {shape}. Model: {parameters:,} parameters.", *data.notes]
+        return [f"{data.name}: {sizes}; {shape}. {self.size_of_model()}", *data.notes]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,24 +85,14 @@ class Classification(Predictor[ClassificationConfig]):
         """The training batch of a step."""
         return self._batches.batch(step)
 
-    def loss(self, model: nn.Module, batch: LabelledSequences) -> StepResult:
-        """Cross-entropy, and how many were right."""
-        logits, y = _logits(model, batch)
-        right = (logits.detach().argmax(1) == y).sum()
-        return StepResult(F.cross_entropy(logits, y), len(batch), {"accuracy": right})
+    def splits(self) -> Mapping[str, LabelledSequences]:
+        """Train, validation and test, where they are."""
+        return self.data.splits()
 
-    def evaluate_split(self, model: nn.Module, split: str) -> dict[str, Any] | None:
-        """Mean cross-entropy and accuracy on a split."""
-        sequences = self.data.splits().get(split)
-        if sequences is None:
-            return None
-        loss, right = 0.0, 0
-        with torch.inference_mode():
-            for batch in in_order(sequences, _EVALUATION_BATCH):
-                logits, y = _logits(model, batch)
-                loss += F.cross_entropy(logits.double(), y, reduction="sum").item()
-                right += int((logits.argmax(1) == y).sum())
-        return {"accuracy": right / len(sequences), "loss": loss / len(sequences), "examples": len(sequences)}
+    def measure(self, answers: Tensor, y: Tensor, lengths: Tensor | None) -> StepResult:
+        """Cross-entropy, and how many were right."""
+        right = (answers.detach().argmax(1) == y).sum()
+        return StepResult(F.cross_entropy(answers, y), len(y), {"accuracy": right})
 
     @classmethod
     def predict(cls, model: nn.Module, files: Sequence[str]) -> list[Prediction]:
@@ -124,11 +112,8 @@ class Classification(Predictor[ClassificationConfig]):
 
     def examples(self, model: nn.Module, count: int) -> list[Prediction]:
         """Classify some test sequences, from the first to the last."""
-        classifier, test = cast(SequenceClassifier, model), self.data.test
-        if not 1 <= count <= len(test):
-            raise DataError(describe("--examples", expected=f"1 to {len(test)}, the test examples", got=str(count)))
-        chosen = torch.linspace(0, len(test) - 1, count).long()
-        some = test.select(chosen)
+        classifier, chosen = cast(SequenceClassifier, model), self.chosen_examples(count)
+        some = self.data.test.select(chosen)
         return [
             ClassPrediction.of(classifier, f"test example {index}", x, probabilities, truth=self.data.classes[y])
             for index, x, y, probabilities in zip(
@@ -143,20 +128,6 @@ class Classification(Predictor[ClassificationConfig]):
         first = {y: k for k, y in reversed(list(enumerate(self.data.train.y.tolist())))}
         some = self.data.train.x[[first[y] for y in sorted(first)][:16]]
         return {"inputs": (some * (self.data.scale * 255)).round().to(torch.uint8)[:, None]}
-
-    def graph(self) -> Sequence[GraphNode]:
-        """Inputs, recurrent layers with the step of their cell, readout, loss."""
-        model, shape = self._classifier, (-1, self.data.train.steps, self.data.train.features)
-        nodes, outputs = draw_recurrent(model.recurrent, "recurrent", "inputs/x")
-        classes = len(self.data.classes)
-        return [
-            GraphNode("inputs/x", "Placeholder", shape=shape),
-            GraphNode("inputs/y", "Placeholder", shape=(-1,)),
-            *nodes,
-            GraphNode("readout/state", "FinalState" if model.config.readout == "final" else "LastOutput", outputs),
-            *draw_linear("readout", "readout/state", classes),
-            GraphNode("loss/cross_entropy", "CrossEntropy", ("readout/output", "inputs/y"), ()),
-        ]
 
     @property
     def _classifier(self) -> SequenceClassifier:
@@ -173,9 +144,3 @@ def _require_same(name: str, *, trained: Specification, found: Specification) ->
         if getattr(trained, what) != getattr(found, what):
             expected = f"{getattr(trained, what)} as in training"
             raise DataError(describe(f"{name}: {what}", expected=expected, got=f"{getattr(found, what)}"))
-
-
-def _logits(model: nn.Module, batch: LabelledSequences) -> tuple[Tensor, Tensor]:
-    device = next(model.parameters()).device
-    lengths = None if batch.lengths is None else batch.lengths.to(device)
-    return model(batch.x.to(device), lengths), batch.y.to(device)

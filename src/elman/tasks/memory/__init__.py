@@ -1,0 +1,1 @@
+"""Problems that cannot be solved without remembering: the adding problem and the copy problem."""
