@@ -33,9 +33,10 @@ PUBLIC = {
     "elman.interop": "from_torch",
     "elman.insight": "Curve GradientFlow fresh_flow gradient_flow",
     "elman.data": """
-        Corpus Entry FileStatus ImageFormat LabelledData LabelledSequences Level RemoteFile ShuffledBatches Streams
-        Vocabulary Window cache_directory fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
-        load_labelled load_npz read_idx read_picture verify write_idx
+        BucketedBatches Columns Corpus Entry FileStatus ImageFormat LabelledData LabelledSequences Level RemoteFile
+        Scheme Sentence ShuffledBatches Streams TaggedData Vocabulary Window WordVectors by_length cache_directory
+        complete convert detect fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
+        load_labelled load_npz load_tagged read_idx read_picture read_sentences read_vectors spans verify write_idx
     """,
     "elman.tasks": """
         Generated Reading Sampling ScoredWord Scores Totals generate load_language_model most_surprising read score

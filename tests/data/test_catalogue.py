@@ -47,8 +47,8 @@ def downloads(monkeypatch):
 
 def test_entries_say_what_people_need_to_know():
     entries = catalogue()
-    assert list(entries) == ["digits", "mnist", "pydoc", "ptb", "tinyshakespeare"]
-    assert [name for name, entry in entries.items() if entry.bundled] == ["digits", "pydoc"]
+    assert list(entries) == ["digits", "mnist", "pydoc", "ptb", "tinyshakespeare", "python-tokens", "conll2000"]
+    assert [name for name, entry in entries.items() if entry.bundled] == ["digits", "pydoc", "python-tokens"]
     for name, entry in entries.items():
         assert entry.name == name
         assert entry.description
@@ -99,7 +99,7 @@ def test_an_unknown_name_names_the_nearest(function):
 
 def test_an_entry_needs_its_name_alone_to_be_found(monkeypatch):
     monkeypatch.setattr(module, "MNIST", replace(TOY, name="other"))
-    assert sorted(catalogue()) == ["digits", "other", "ptb", "pydoc", "tinyshakespeare"]
+    assert sorted(catalogue()) == ["conll2000", "digits", "other", "ptb", "pydoc", "python-tokens", "tinyshakespeare"]
 
 
 @pytest.mark.real_data

@@ -15,6 +15,7 @@ GENERATION = "tests/tasks/language_model/test_generation.py"
 SCORING = "tests/tasks/language_model/test_scoring.py"
 SEQUENCE = "tests/tasks/sequence/test_task.py"
 MEMORY = "tests/tasks/memory/test_task.py"
+TAGGED = "tests/data/tagged"
 
 FAULTS = (
     # data
@@ -52,6 +53,76 @@ FAULTS = (
         "picture if image.dark_background else 255 - picture",
         "255 - picture if image.dark_background else picture",
         "tests/cli/test_predict.py -k many_forms",
+    ),
+    Fault(
+        "a span goes on with I of another kind",
+        "data/tagged/schemes.py",
+        '(kind != open_kind or letter not in "IE")',
+        'letter not in "IE"',
+        f"{TAGGED}/test_schemes.py -k conlleval",
+    ),
+    Fault(
+        "a span of two tokens has no end in BIOES",
+        "data/tagged/schemes.py",
+        '"E" if scheme == "BIOES" and left == 1 else',
+        '"E" if scheme == "BIOES" and left == 2 else',
+        f"{TAGGED}/test_schemes.py -k every_other",
+    ),
+    Fault(
+        "IOB1 is taken for BIO",
+        "data/tagged/schemes.py",
+        'return "IOB1" if begins_in_vain < without_begin else "BIO"',
+        'return "BIO"',
+        f"{TAGGED}/test_schemes.py -k no_scheme_is_labels",
+    ),
+    Fault(
+        "the parts of a word that CoNLL-U takes apart are read with it",
+        "data/tagged/columns.py",
+        "if layout.conllu and not layout.is_word(number, fields[0]):",
+        "if layout.conllu and not fields[0]:",
+        f"{TAGGED}/test_columns.py -k empty_nodes",
+    ),
+    Fault(
+        "a test file of other columns is read all the same",
+        "data/tagged/source.py",
+        'if files[split].width != files["train"].width:',
+        "if files[split].width < 2:",
+        f"{TAGGED}/test_source.py -k agree",
+    ),
+    Fault(
+        "sentences for validation stay in training",
+        "data/tagged/split.py",
+        "if not out],",
+        "],",
+        f"{TAGGED}/test_split.py -k both_parts",
+    ),
+    Fault(
+        "every epoch has the same batches of like length",
+        "data/tagged/batches.py",
+        "default_rng([self.seed, epoch])",
+        "default_rng([self.seed, 0])",
+        f"{TAGGED}/test_batches.py -k epochs_and_seeds",
+    ),
+    Fault(
+        "a batch depends on the one that was asked for before",
+        "data/tagged/batches.py",
+        "if epoch != self._epoch:",
+        "if epoch > self._epoch:",
+        f"{TAGGED}/test_batches.py -k function_of_its_step",
+    ),
+    Fault(
+        "vectors that are not finite are taken",
+        "data/tagged/vectors.py",
+        "if not np.isfinite(values).all():",
+        "if np.isnan(values).all():",
+        f"{TAGGED}/test_vectors.py -k damaged",
+    ),
+    Fault(
+        "the rest of a token that is cut goes on in the next sentence",
+        "data/tagged/python_tokens.py",
+        'tags[begin].replace("I-", "B-", 1)',
+        "tags[begin]",
+        f"{TAGGED}/test_python_tokens.py -k begins_anew",
     ),
     # training
     Fault(

@@ -3,6 +3,7 @@
 ==================  =========================================================================
 ``labelled/``       labelled sequences: digits, MNIST, folders of images, arrays
 ``text/``           running text, and the vocabulary that it is read in
+``tagged/``         sequences with a tag on every token: CoNLL columns, CoNLL-U, Python's tokens
 ``streams``         long sequences as parallel streams, window by window: ``Streams``
 ``catalogue``       what ``elman data list|fetch|verify`` knows; ``entry`` is the form of its entries
 ``download``        one file from several mirrors, resumed and verified
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from elman.data.labelled.sequences import LabelledData, LabelledSequences, ShuffledBatches, hold_out, in_order
     from elman.data.labelled.source import load_labelled
     from elman.data.streams import Streams, Window
+    from elman.data.tagged.batches import BucketedBatches, by_length
+    from elman.data.tagged.columns import Columns
+    from elman.data.tagged.schemes import Scheme, complete, convert, detect, spans
+    from elman.data.tagged.sentences import Sentence, TaggedData
+    from elman.data.tagged.source import load_tagged, read_sentences
+    from elman.data.tagged.vectors import WordVectors, read_vectors
     from elman.data.text.corpus import Corpus, load_corpus
     from elman.data.text.vocabulary import Level, Vocabulary
 
@@ -47,11 +54,19 @@ _HOME = {
     "elman.data.labelled.sequences": ("LabelledData", "LabelledSequences", "ShuffledBatches", "hold_out", "in_order"),
     "elman.data.labelled.source": ("load_labelled",),
     "elman.data.streams": ("Streams", "Window"),
+    "elman.data.tagged.batches": ("BucketedBatches", "by_length"),
+    "elman.data.tagged.columns": ("Columns",),
+    "elman.data.tagged.schemes": ("Scheme", "complete", "convert", "detect", "spans"),
+    "elman.data.tagged.sentences": ("Sentence", "TaggedData"),
+    "elman.data.tagged.source": ("load_tagged", "read_sentences"),
+    "elman.data.tagged.vectors": ("WordVectors", "read_vectors"),
     "elman.data.text.vocabulary": ("Level", "Vocabulary"),
 }
 __getattr__, __dir__ = exports(__name__, _HOME)
 
 __all__ = [
+    "BucketedBatches",
+    "Columns",
     "Corpus",
     "Entry",
     "FileStatus",
@@ -60,11 +75,19 @@ __all__ = [
     "LabelledSequences",
     "Level",
     "RemoteFile",
+    "Scheme",
+    "Sentence",
     "ShuffledBatches",
     "Streams",
+    "TaggedData",
     "Vocabulary",
     "Window",
+    "WordVectors",
+    "by_length",
     "cache_directory",
+    "complete",
+    "convert",
+    "detect",
     "fetch",
     "hold_out",
     "in_order",
@@ -74,8 +97,12 @@ __all__ = [
     "load_image_folder",
     "load_labelled",
     "load_npz",
+    "load_tagged",
     "read_idx",
     "read_picture",
+    "read_sentences",
+    "read_vectors",
+    "spans",
     "verify",
     "write_idx",
 ]

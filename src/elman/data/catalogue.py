@@ -12,6 +12,8 @@ from pathlib import Path
 from elman.data.download import digest, download
 from elman.data.entry import Entry, FileStatus, cache_directory, find
 from elman.data.labelled.mnist import MNIST
+from elman.data.tagged.conll2000 import CONLL2000
+from elman.data.tagged.python_tokens import PYTHON_TOKENS
 from elman.data.text.ptb import PTB
 from elman.data.text.pydoc import PYDOC
 from elman.data.text.shakespeare import SHAKESPEARE
@@ -31,11 +33,11 @@ def catalogue() -> dict[str, Entry]:
 
     Example:
         >>> sorted(catalogue())
-        ['digits', 'mnist', 'ptb', 'pydoc', 'tinyshakespeare']
+        ['conll2000', 'digits', 'mnist', 'ptb', 'pydoc', 'python-tokens', 'tinyshakespeare']
         >>> catalogue()["digits"].bundled
         True
     """
-    return {entry.name: entry for entry in (_DIGITS, MNIST, PYDOC, PTB, SHAKESPEARE)}
+    return {entry.name: entry for entry in (_DIGITS, MNIST, PYDOC, PTB, SHAKESPEARE, PYTHON_TOKENS, CONLL2000)}
 
 
 def fetch(

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 from elman.data.text.vocabulary import Level
 from elman.errors import DataError, describe
 
-__all__ = ["Text", "TextFile", "TextInMemory", "cut_in_parts"]
+__all__ = ["Text", "TextFile", "TextInMemory", "cut_in_parts", "why_no_text"]
 
 Progress = Callable[[int, int], None]  # called with the bytes so far and the bytes in all
 
@@ -134,9 +134,22 @@ class TextFile:
                 left -= len(block)
             byte = file.read(1).hex()
         got = f"the byte {byte} at offset {offset:,} (line {line:,})"
-        cause = next((cause for magic, cause in _KINDS.items() if start.startswith(magic)), "")
-        cause = cause or ("It is no text." if byte == "00" else "Latin-1? iconv -f LATIN1 -t UTF-8 converts it.")
-        return DataError(describe(str(self.path), expected="UTF-8 text", got=got, cause=cause))
+        return DataError(describe(str(self.path), expected="UTF-8 text", got=got, cause=why_no_text(start, byte)))
+
+
+def why_no_text(start: bytes, byte: str) -> str:
+    r"""Say what a file probably is that holds a byte which no UTF-8 text has.
+
+    Args:
+        start: Its first bytes.
+        byte: The byte, in hexadecimal.
+
+    Example:
+        >>> why_no_text(b"PK\x03\x04", "ff")
+        'It is a zip archive: unpack it.'
+    """
+    cause = next((cause for magic, cause in _KINDS.items() if start.startswith(magic)), "")
+    return cause or ("It is no text." if byte == "00" else "Latin-1? iconv -f LATIN1 -t UTF-8 converts it.")
 
 
 def cut_in_parts(path: Path, shares: Sequence[float]) -> list[TextFile]:
