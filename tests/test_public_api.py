@@ -47,7 +47,8 @@ PUBLIC = {
         Summary Trainable TrainingConfig byte_bars graph_def learning_rate load_checkpoint prepare reporter_for train
     """,
     "elman.testing": """
-        CASES TOLERANCES Case Comparison Place assert_cell_conforms compare_backends places properties
+        CASES TOLERANCES Case Comparison GradientCheck Place assert_cell_conforms check_gradients compare_backends
+        places properties
     """,
     "elman.cli": "main",
 }

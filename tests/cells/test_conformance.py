@@ -137,7 +137,7 @@ def test_kit_finds_a_wrong_gradient(monkeypatch):
         return right(graph, parameters, *args, **kwargs)
 
     monkeypatch.setattr(reference, "unroll", wrong)
-    with pytest.raises(AssertionError, match=r"central differences: .* the gradient of layer_0/forward n/bias differs"):
+    with pytest.raises(AssertionError, match=r"central differences: the gradient of n/bias is off by 0.0099, allowed"):
         properties(Cell.registry["rnn"], backend="reference")["central differences"]()
     with pytest.raises(AssertionError, match=r"steps by hand: .* the gradient of layer_0/forward n/bias differs"):
         properties(Cell.registry["rnn"], backend="reference")["steps by hand"]()

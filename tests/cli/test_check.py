@@ -61,7 +61,8 @@ def wrong_bias(monkeypatch):
 def test_shows_every_backend_by_name(elman) -> None:
     status, out, err = elman("check", "rnn", "--device", "cpu")
     assert (status, err) == (0, "")
-    rows = dict(re.findall(r"^ (\S.*?)  +((?:\d\S+ \S+ *)+)$", out, re.MULTILINE))
+    numbers, gradients, _ = out.split("\n\n")
+    rows = dict(re.findall(r"^ (\S.*?)  +((?:\d\S+ \S+ *)+)$", numbers, re.MULTILINE))
     assert list(rows) == RESULTS
     assert [line.split() for line in out.splitlines()[:3]] == [
         ["llvm", "llvm", "reference", "reference"],
@@ -72,8 +73,14 @@ def test_shows_every_backend_by_name(elman) -> None:
         errors = [float(number) for number in row.split()[::2]]
         assert row.split()[1::2] == ["ok"] * 4
         assert max(errors[::2]) < 1e-12 < min(errors[1::2]) < max(errors[1::2]) < 1e-4
+    rows = re.findall(r"^ (\S.*?)  +(\d+)  +(\S+)  +(\S+) ok  +(\S+) ok *$", gradients, re.MULTILINE)
+    sizes = {name: int(entries) for name, entries, *_ in rows}
+    assert sizes == {"x": 12, "initial state h": 6, "n/weight_x": 6, "n/weight_h": 9, "n/bias": 3}
+    assert list(sizes) == [name.removeprefix("gradient of ") for name in RESULTS[2:]]
+    assert all(0.01 < float(norm) < 10 and float(a) < 1e-6 > float(b) for _, _, norm, a, b in rows)
+    assert gradients.rstrip().endswith("; limit 1e-06")
     assert re.search(r"^ central differences +ok +ok *$", out, re.MULTILINE)
-    assert out.endswith("\nRNNCell is right in all 28 comparisons and 28 properties.\n")
+    assert out.endswith("\nRNNCell is right in all 28 comparisons, 10 gradients and 28 properties.\n")
 
 
 @pytest.mark.usefixtures("few_cases", "own")
@@ -88,6 +95,22 @@ def test_json_of_a_cell_of_ones_own(elman) -> None:
     assert {(c["backend"], c["dtype"]) for c in found["comparisons"]} == {
         ("reference", "float64"),
         ("reference", "float32"),
+    }
+    assert [g["name"] for g in found["gradients"]] == [
+        "x",
+        "initial state memory",
+        *(f"gate/{name}" for name in ("weight_x", "weight_h", "bias")),
+    ]
+    gradient = found["gradients"][-1]
+    assert 0 < gradient.pop("norm") < 10
+    assert gradient.pop("error") < gradient["limit"]
+    assert gradient == {
+        "name": "gate/bias",
+        "backend": "reference",
+        "device": "cpu",
+        "entries": 3,
+        "limit": 1e-6,
+        "passed": True,
     }
     assert found["properties"][0] == {
         "property": "steps by hand",
@@ -106,9 +129,15 @@ def test_a_wrong_number_is_named_and_is_the_exit_status(elman) -> None:
     assert re.search(r"^ gradient of n/weight_x +\S+ ok +\S+ ok *$", out, re.MULTILINE)
     assert "\nRNNCell: gradient of n/bias (llvm, cpu, float32) is off by 0.001, allowed are 1e-05: batch " in out
     assert re.search(r"^ central differences +WRONG *$", out, re.MULTILINE)
-    assert re.search(r"^RNNCell: central differences: .* n/bias differs by .*\(llvm, cpu\)$", out, re.MULTILINE)
-    wrong = 2 + len(re.findall(r"^ [a-z ]+ WRONG *$", out, re.MULTILINE))
-    assert out.endswith(f"\nRNNCell is wrong in {wrong} of 14 comparisons and 14 properties.\n")
+    assert re.search(r"^RNNCell: central differences: .* n/bias is off by 0.001, .*\(llvm, cpu\)$", out, re.MULTILINE)
+    assert re.search(r"^ n/bias +3 +\S+ +1\.0e-03 WRONG *$", out, re.MULTILINE)
+    assert re.search(r"^ n/weight_h +9 +\S+ +\S+ ok *$", out, re.MULTILINE)
+    assert (
+        "\nRNNCell: gradient of n/bias (llvm, cpu) against central differences is off by 0.001, allowed are 1e-06\n"
+        in out
+    )
+    wrong = 3 + len(re.findall(r"^ [a-z ]+ WRONG *$", out, re.MULTILINE))
+    assert out.endswith(f"\nRNNCell is wrong in {wrong} of 14 comparisons, 5 gradients and 14 properties.\n")
 
 
 @pytest.mark.usefixtures("few_cases", "own")
@@ -140,6 +169,7 @@ def test_a_device_that_cannot_is_wrong(elman) -> None:
     found = json.loads(out)
     assert (status, found["passed"]) == (1, False)
     assert [c["error"] for c in found["comparisons"]] == [None, None]
+    assert found["gradients"] == []
     assert {p["passed"] for p in found["properties"] if p["property"] != "bad inputs"} == {False}
 
 

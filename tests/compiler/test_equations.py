@@ -8,169 +8,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-import handwritten
-from differentiated import EveryOperationCell, TieCell, differentiate
-from elman.cells import Affine, Cell, Diagonal
-from elman.cells.words import sigmoid, softplus, tanh
+from differentiated import differentiate
+from elman.cells import Cell
 from elman.compiler.equations import derive
 from elman.compiler.expression import ZERO, add, constant, factored, multiply, operation, opposite, symbol
 from elman.compiler.notation import LATEX, TEXT
 from elman.compiler.typeset import html_page, latex_document, plain_text
-
-FUNCTIONS = {
-    "σ": lambda a: 1 / (1 + np.exp(-a)),
-    "tanh": np.tanh,
-    "exp": np.exp,
-    "log": np.log,
-    "softplus": lambda a: np.logaddexp(a, 0.0),
-    "max": np.maximum,
-    "min": np.minimum,
-    "√": np.sqrt,
-}
-COMPARE = {"<": np.less, "≤": np.less_equal, ">": np.greater, "≥": np.greater_equal, "=": np.equal}
-LETTER = "(?:[^\\Wᵀ²³]|′)"
-TOKEN = re.compile(
-    rf"\s*(?:(?P<number>\d+(?:\.\d+)?)"
-    rf"|(?P<loss>∂ℓ)ₜ/∂\w+"
-    rf"|(?!\d)(?P<name>{LETTER}+?(?:,\d)?)(?P<time>ₜ₋₁|ₜ₊₁|[ₜ₀₁])?(?!{LETTER}|[₊₋])"
-    rf"|(?P<sign>\S))"
-)
-
-
-class Reader:
-    """Evaluates an expression of the text while it reads it: it knows the notation and nothing of elman's trees."""
-
-    def __init__(self, text, look_up):
-        self.look_up = look_up
-        self.tokens = [self.token(match) for match in TOKEN.finditer(text)]
-
-    @staticmethod
-    def token(match):
-        if match["loss"]:
-            return "name", ("∂ℓ", "ₜ")
-        return ("name", (match["name"], match["time"] or "")) if match["name"] else (match.lastgroup, match[0].strip())
-
-    def all(self):
-        value = self.sum()
-        assert not self.tokens, self.tokens
-        return value
-
-    def sees(self, *signs):
-        return next((sign for sign in signs if self.tokens[:1] == [("sign", sign)]), None)
-
-    def take(self, *signs):
-        sign = self.sees(*signs)
-        if sign:
-            self.tokens.pop(0)
-        return sign
-
-    def expect(self, *signs):
-        sign = self.take(*signs)
-        assert sign, f"expected {signs}, got {self.tokens}"
-        return sign
-
-    def sum(self):
-        total = -self.product() if self.take("−") else self.product()
-        while sign := self.take("+", "−"):
-            total = total + self.product() if sign == "+" else total - self.product()
-        return total
-
-    def product(self):
-        value = self.adjacent()
-        while sign := self.take("⊙", "/"):
-            value = value * self.adjacent() if sign == "⊙" else value / self.adjacent()
-        return value
-
-    def adjacent(self):
-        """A number scales what follows, a matrix multiplies it, and a vector beside a row makes a matrix."""
-        value = self.raised()
-        while self.operand_follows():
-            other = self.raised()
-            if np.ndim(value) == 0:
-                value = value * other
-            else:
-                value = np.outer(value, other) if np.shape(other)[:1] == (1,) else value @ other
-        return value
-
-    def operand_follows(self):
-        kind, value = self.tokens[0] if self.tokens else ("end", "")
-        words = {("if", ""), ("else", "")}
-        return (kind in {"number", "name"} and value not in words) or self.sees("(", "[", "√") is not None
-
-    def raised(self):
-        value = self.atom()
-        while sign := self.take("²", "³", "ᵀ", "^"):
-            if sign == "ᵀ":
-                value = value.T if value.ndim == 2 else value[None]
-            else:
-                value = value ** (self.atom() if sign == "^" else {"²": 2, "³": 3}[sign])
-        return value
-
-    def condition(self):
-        left = self.sum()
-        sign = self.expect(*COMPARE)
-        return COMPARE[sign](left, self.sum())
-
-    def atom(self):
-        kind, value = self.tokens.pop(0)
-        if kind == "number":
-            return np.float64(value)
-        if kind == "name":
-            name, time = value
-            return self.function(name) if name in FUNCTIONS and not time else self.look_up(name, time)
-        if value == "√":
-            return self.function("√")
-        if value == "|":
-            inner = np.abs(self.sum())
-            self.expect("|")
-            return inner
-        if value == "[":
-            inner = self.condition().astype(float)
-            self.expect("]")
-            return inner
-        assert value == "(", value
-        inner = self.sum()
-        if self.tokens[0] == ("name", ("if", "")):
-            self.tokens.pop(0)
-            held = self.condition()
-            assert self.tokens.pop(0) == ("name", ("else", ""))
-            inner = np.where(held, inner, self.sum())
-        self.expect(")")
-        return inner
-
-    def function(self, name):
-        squared = self.take("²")
-        self.expect("(")
-        arguments = [self.sum()]
-        while self.take(","):
-            arguments.append(self.sum())
-        self.expect(")")
-        value = FUNCTIONS[name](*arguments)
-        return value**2 if squared else value
-
-
-def sections(text):
-    """The groups of equations of a text, each a list of (target, expression)."""
-    groups = []
-    for line in text.splitlines():
-        if line and not line.startswith(" "):
-            groups.append([])
-        elif re.match(r" +[+−] ", line):
-            groups[-1][-1][1] += " " + line.strip()
-        elif line:
-            groups[-1].append(line.strip().split(" = ", 1))
-    return [group for group in groups if group]
-
-
-def symbols_of(cell):
-    """The parameters of a cell by their printed names, and the part of each packed parameter."""
-    for part in cell.gate_parameters:
-        alike = [p for p in cell.gate_parameters if (p.gate, p.packed) == (part.gate, part.packed)]
-        below = [part.gate] * (len(cell.gates) > 1) + [str(alike.index(part) + 1)] * (len(alike) > 1)
-        letter = {"weight_x": "W", "weight_h": "U", "bias": "b"}.get(part.packed)
-        if letter in {name.partition("_")[0] for name in cell.diagonals}:
-            letter += "′"
-        yield (part.gate if letter is None else "_".join([letter, ",".join(below)]).rstrip("_")), part
+from elman.compiler.unfolding import unfold
+from printed import CELLS, Reader, sections, symbols_of
 
 
 def printed_gradients(cell, x, initial, weights, finals):
@@ -228,36 +73,9 @@ def both_ways(cell):
 
 
 PAGE = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "p"}
+SVG = {"svg", "path", "circle", "text"}
 MATHML_CORE = {"math", "mrow", "mi", "mo", "mn", "mtext", "mspace", "msub", "msup", "mfrac", "msqrt", "munder"}
 MATHML_CORE |= {"mtable", "mtr", "mtd"}
-
-
-class CollidingNamesCell(Cell):
-    """Names that the notation would like for itself, and a gate read before and behind its non-linearity."""
-
-    states = ("h", "α", "n")
-    n_x, n_h, a_s, s = Affine(), Affine(), Affine(), Affine()
-    b_s, U = Diagonal(), Diagonal()
-
-    def step(self, x, h, α, n):
-        s = softplus(self.s(x, h) + self.b_s(α))
-        m = tanh(self.n_x(x) + s * self.n_h(h))
-        return m * sigmoid(self.a_s(x, α * m)) + self.U(n), m * m - α * 0.25, -n * s
-
-
-class IntegratorCell(Cell):
-    """States that pass their gradients on unchanged, one of them never read, and a gate that is a state."""
-
-    states = ("h", "c", "unread")
-    a, d = Affine(), Affine(bias=None)
-
-    def step(self, x, h, c, unread):
-        new = h + tanh(self.a(x, h))
-        return new, c + new, self.d(new)
-
-
-WRITTEN_HERE = [EveryOperationCell, TieCell, CollidingNamesCell, IntegratorCell]
-CELLS = [*Cell.registry.values(), *handwritten.HANDWRITTEN, *WRITTEN_HERE]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
@@ -402,24 +220,26 @@ def test_expressions_simplify_as_they_are_built(built, text):
     assert TEXT.expression(built) == text
 
 
+@pytest.mark.parametrize("document", [derive, unfold])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
-def test_html_is_one_page_without_anything_from_outside(cell):
-    page = html_page(derive(cell(1, 1).graph), "<b>&")
+def test_html_is_one_page_without_anything_from_outside(cell, document):
+    page = html_page(document(cell(1, 1).graph), "<b>&")
     closed = re.sub(r"(<meta [^>]*)>", r"\1/>", page.removeprefix("<!DOCTYPE html>"))
     root = ElementTree.fromstring(closed)
-    assert {element.tag for element in root.iter()} <= PAGE | MATHML_CORE
+    assert {element.tag for element in root.iter()} <= PAGE | SVG | MATHML_CORE
     assert root.find("body/h1").text == "<b>&"
     assert not re.search(r"https?:|src=|href=|@|url\(", page)
 
 
+@pytest.mark.parametrize("document", [derive, unfold])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
-def test_latex_is_ascii_and_balanced(cell):
-    document = latex_document(derive(cell(1, 1).graph), cell.__name__)
-    assert document.isascii()
-    assert document.count("{") == document.count("}")
-    assert document.count(r"\begin{") == document.count(r"\end{")
-    assert document.count(r"\left") == document.count(r"\right")
-    assert not re.search(r"\^\{[^{}]*\}\^|_\{[^{}]*\}_\{", document)  # a double power does not compile
+def test_latex_is_ascii_and_balanced(cell, document):
+    written = latex_document(document(cell(1, 1).graph), cell.__name__)
+    assert written.isascii()
+    assert written.count("{") == written.count("}")
+    assert written.count(r"\begin{") == written.count(r"\end{")
+    assert len(re.findall(r"\\left\b", written)) == len(re.findall(r"\\right\b", written))
+    assert not re.search(r"\^\{[^{}]*\}\^|_\{[^{}]*\}_\{", written)  # a double power does not compile
 
 
 def test_latex_of_names():

@@ -6,7 +6,9 @@ from faults.seeding import Fault
 
 BPTT = "tests/backends/test_bptt.py"
 EQUATIONS = "tests/compiler/test_equations.py"
+UNFOLDING = "tests/compiler/test_unfolding.py"
 CONFORMANCE = "tests/cells/test_conformance.py"
+DIFFERENCES = "tests/testing/test_differences.py"
 CELL = "tests/cells/test_cell.py"
 TRACE = "tests/compiler/test_trace.py"
 REFERENCE = "tests/backends/test_reference.py"
@@ -471,12 +473,68 @@ FAULTS = (
     ),
     Fault(
         "the printed weights of a gate's values change places",
-        "compiler/equations.py",
+        "compiler/values.py",
         "hidden.index(operand) + 1 if len(hidden) > 1 else 0",
         "len(hidden) - hidden.index(operand) if len(hidden) > 1 else 0",
         f"{EQUATIONS}",
     ),
+    Fault(
+        "a Jacobian takes the states of its own step along",
+        "compiler/jacobians.py",
+        'own = {k: (Node("state", name=f"new {state}"),) for k, state in values.owners.items()}',
+        'own = {k: (Node("state", name=f"new {state}"),) for k, state in [*values.owners.items()][1:]}',
+        UNFOLDING,
+    ),
+    Fault(
+        "what a Jacobian has before a matrix is forgotten",
+        "compiler/jacobians.py",
+        "return {(*before, (last, matrix)): _ONE for",
+        "return {((last, matrix),): _ONE for",
+        UNFOLDING,
+    ),
+    Fault(
+        "the printed chain rule forgets what reads a state in the same step",
+        "compiler/unfolding.py",
+        "for reader, later in self._readers(state, 0):",
+        "for reader, later in [r for r in self._readers(state, 0) if r[1]]:",
+        UNFOLDING,
+    ),
+    Fault(
+        "a path skips the step in between",
+        "compiler/unfolding.py",
+        "yield reader, time + later",
+        "yield reader, time + 2 * later",
+        UNFOLDING,
+    ),
+    Fault(
+        "the weights of the first step are left out of the printed sum",
+        "compiler/unfolding.py",
+        "for t in range(1, steps + 1))\n    return",
+        "for t in range(2, steps + 1))\n    return",
+        UNFOLDING,
+    ),
     # the conformance kit
+    Fault(
+        "central differences are divided by half of the way",
+        "testing/differences.py",
+        "(losses[1] - losses[0]) / (2 * _STEP)",
+        "(losses[1] - losses[0]) / _STEP",
+        DIFFERENCES,
+    ),
+    Fault(
+        "a number stays moved behind its central difference",
+        "testing/differences.py",
+        "    numbers[k] = number\n",
+        "",
+        f"{DIFFERENCES} -k put_back",
+    ),
+    Fault(
+        "NaN passes the gradient check",
+        "testing/differences.py",
+        "nan_to_num(nan=math.inf)",
+        "nan_to_num(nan=0.0)",
+        f"{DIFFERENCES} -k number",
+    ),
     Fault(
         "the conformance kit finds everything good",
         "testing/subject.py",

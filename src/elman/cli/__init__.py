@@ -11,7 +11,7 @@
 ``cells.py``         ``elman cells``
 ``equations.py``     ``elman equations CELL``
 ``explain.py``       ``elman explain CELL``
-``check.py``         ``elman check CELL``
+``check.py``         ``elman check CELL``; ``check_report.py`` is what it shows
 ``flow.py``          ``elman check --flow CELL|RUN ...``
 ``bench.py``         ``elman bench``
 ``board.py``         ``elman board RUN``

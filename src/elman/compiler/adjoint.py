@@ -26,7 +26,7 @@ __all__ = ["Adjoint", "adjoint"]
 class Adjoint:
     """The backward graph of a step.
 
-    Its nodes are constants, pointwise operations of `elman.compiler.graph.ARITY`, and
+    Its nodes are constants (logarithms are named ``log``), pointwise operations of `elman.compiler.graph.ARITY`, and
 
     - ``forward``: a value of the forward step, whose position there is ``value``;
     - ``gradient``: what the loss wants of the new value of the state ``name``;
@@ -111,7 +111,7 @@ class _Builder:
         """Record the logarithm of a forward value."""
         node = self._graph.nodes[position]
         if node.op == "constant":
-            return self.constant(math.log(node.value))
+            return self.node("constant", name="log", value=math.log(node.value))
         return self.node("log", self.forward(position))
 
     def add_to(self, position: int, gradient: int) -> None:

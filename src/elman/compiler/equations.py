@@ -7,42 +7,22 @@ prints. Gates and states keep their names: a gate that one non-linearity reads s
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from elman.compiler.adjoint import adjoint
-from elman.compiler.expression import (
-    ZERO,
-    Expression,
-    add,
-    constant,
-    factored,
-    multiply,
-    operation,
-    opposite,
-    symbol,
-)
+from elman.compiler.expression import ZERO, Expression, add, operation, symbol
+from elman.compiler.gradients import Gradients, spliced
 from elman.compiler.graph import Graph, Node
-from elman.compiler.usage import at_a_glance, readings, uses
+from elman.compiler.usage import at_a_glance, uses
+from elman.compiler.values import Equation, Values, free_letters, in_order
 
 __all__ = ["Derivation", "Equation", "derive"]
 
-_NONLINEAR: Final = frozenset({"sigmoid", "tanh", "relu", "softplus", "exp"})
-_ARITHMETIC: Final = frozenset({"add", "subtract", "multiply", "divide", "negate"})
-_GREEK: Final = "αβγεζηθκλμνξρτφχψω"  # δ and σ have a meaning
 _READ: Final = frozenset({"constant", "forward", "gradient", "weight", "less", "less_equal"})
 _NEXT: Final = {"t−1": "t", "t": "t+1"}
 _FIRST: Final = {"t−1": "0", "t": "1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Equation:
-    """``target = expression``."""
-
-    target: Expression
-    expression: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +41,38 @@ class Derivation:
     parameters: tuple[Equation, ...]
     inputs: tuple[Equation, ...]
 
+    def sections(self) -> Iterator[tuple[str, tuple[Equation, ...]]]:
+        """The groups of equations with their headings."""
+        yield "Forward, t from 1 to T", self.forward
+        yield "Backward, t from T to 1", self.backward
+        yield "Gradients of the weights", self.parameters
+        yield "Gradients of the inputs and of the initial state", self.inputs
+
+    def notes(self) -> Iterator[tuple[str | Expression, ...]]:
+        """What the reader has to know, sentence by sentence; expressions stand among the words."""
+        loss, step, delta = symbol("L"), symbol("ℓ", "t"), symbol("δ")
+        yield (
+            "The loss is ",
+            operation("equal", loss, operation("total", step)),
+            ", where ",
+            step,
+            " is that of step t.",
+        )
+        yield (
+            delta,
+            " of a state is its gradient; ",
+            delta,
+            " of a gate is that of its pre-activation, before the ",
+            "non-linearity.",
+        )
+        yield (
+            "At t = T every gradient of step t + 1 is 0. A loss that also reads a final state adds to its ",
+            delta,
+            " there.",
+        )
+        if any(part.op == "indicator" for e in self.backward for part in e.expression.parts()):
+            yield Expression("indicator", (symbol("condition"),)), " is 1 where the condition holds, and 0 elsewhere."
+
 
 def derive(graph: Graph) -> Derivation:
     """Write the equations of a step, and derive those of back-propagation through time.
@@ -75,228 +87,66 @@ def derive(graph: Graph) -> Derivation:
         δhₜ = ∂ℓₜ/∂hₜ + Uᵀ δnₜ₊₁
         δnₜ = δhₜ ⊙ (1 − hₜ²)
     """
-    greek = _free_letters({"x", *graph.states, *graph.gates, *graph.diagonals})
-    forward = _Forward(graph, greek)
+    greek = free_letters({"x", *graph.states, *graph.gates, *graph.diagonals})
+    forward = Values(graph, greek)
     backward = _Backward(forward, greek)
     return Derivation(forward.equations(), backward.equations(), backward.parameters(), backward.inputs())
 
 
-def _free_letters(taken: Collection[str]) -> Iterator[str]:
-    """Greek letters that the cell does not use, then the same with numbers."""
-    for number in itertools.count(1):
-        for letter in _GREEK:
-            name = letter if number == 1 else f"{letter}_{number}"
-            if name not in taken:
-                yield name
-
-
-class _Forward:
-    """The values of a step: which have a name, and what they are."""
-
-    def __init__(self, graph: Graph, greek: Iterator[str]) -> None:
-        self.graph = graph
-        self.owners: dict[int, str] = {}  #: positions that a state defines
-        for state, position in zip(graph.states, graph.outputs, strict=True):
-            if graph.nodes[position].op != "state":
-                self.owners.setdefault(position, state)
-        self._tops = self._all_tops()
-        self.letters = {
-            letter: letter + "′" * any(name.partition("_")[0] == letter for name in graph.diagonals) for letter in "WUb"
-        }
-        self._biases = {symbol(self._weight("b", gate)) for gate in graph.biases}
-        self.extra: dict[int, str] = {}  #: named positions that are neither a state's nor a gate's
-        self.names = self._named(greek)
-
-    def _weight(self, letter: str, gate: str, number: int = 0) -> str:
-        """Name a weight: of the only gate without its subscript, of several matrices of a gate with a number."""
-        parts = [gate] * (len(self.graph.gates) > 1) + [str(number)] * bool(number)
-        return self.letters[letter] + ("_" + ",".join(parts) if parts else "")
-
-    def matrix(self, gate: str, operand: int) -> Expression:
-        """The matrix that a gate multiplies an operand with."""
-        if self.graph.nodes[operand].op == "input":
-            return symbol(self._weight("W", gate))
-        hidden = self.graph.hidden_operands(gate)
-        return symbol(self._weight("U", gate, hidden.index(operand) + 1 if len(hidden) > 1 else 0))
-
-    def bias(self, gate: str) -> Expression:
-        """The bias of a gate."""
-        return symbol(self._weight("b", gate))
-
-    def _named(self, greek: Iterator[str]) -> dict[int, Expression]:
-        """Name states, gates, and what is needed more than once and is not read at a glance."""
-        graph = self.graph
-        names = {
-            k: symbol(node.name, "t" if node.op == "input" else "t−1")
-            for k, node in enumerate(graph.nodes)
-            if node.op in {"input", "state"}
-        }
-        names |= {k: symbol(state, "t") for k, state in self.owners.items()}
-        gates = self._gate_values()
-        read = readings(graph)
-        declared = {"x", *graph.states, *graph.gates, *graph.diagonals}
-        for k, node in enumerate(graph.nodes):
-            if k in names or node.op in {"constant", "less", "less_equal"}:
-                continue
-            if k in gates:
-                names[k] = symbol(gates[k], "t")
-            elif read[k] > 1 and not at_a_glance(graph.nodes, node, names.__contains__):
-                if node.op == "affine" and node.name not in gates.values():
-                    names[k] = symbol(node.name, "t")
-                elif node.op == "affine" and (name := f"a_{node.name}") not in declared:
-                    names[k] = symbol(name, "t")
-                else:
-                    self.extra[k] = next(greek)
-                    names[k] = symbol(self.extra[k], "t")
-        return names
-
-    def _gate_values(self) -> dict[int, str]:
-        """Positions of the non-linearities that make the values of gates; n_x and n_h in one make n."""
-        graph = self.graph
-        inside: dict[int, list[str]] = {}
-        for gate in graph.gates:
-            top, *others = self._tops[graph.index("affine", gate)]
-            if not others and graph.nodes[top].op in _NONLINEAR and top not in self.owners:
-                inside.setdefault(top, []).append(gate)
-        taken = {"x", *graph.states, *graph.gates, *graph.diagonals}
-        values: dict[int, str] = {}
-        for top, gates in inside.items():
-            stems = {gate.partition("_")[0] for gate in gates}
-            if len(gates) == 1:
-                values[top] = gates[0]
-            elif len(stems) == 1 and not stems & {*taken, *values.values()}:
-                values[top] = stems.pop()
-        return values
-
-    def _all_tops(self) -> list[set[int]]:
-        """Where arithmetic on each value ends: at the functions that read it, or at a state."""
-        nodes = self.graph.nodes
-        tops: list[set[int]] = [set() for _ in nodes]
-        for k in reversed(range(len(nodes))):
-            if k in self.owners:
-                tops[k] = {k}
-            for operand in nodes[k].operands:
-                tops[operand] |= tops[k] if nodes[k].op in _ARITHMETIC else {k}
-        return tops
-
-    def value(self, position: int) -> Expression:
-        """A value by its name, or what it is where it has none."""
-        return self.names[position] if position in self.names else self.definition(position)
-
-    def definition(self, position: int) -> Expression:
-        """What a value is."""
-        node = self.graph.nodes[position]
-        if node.op == "constant":
-            return constant(node.value)
-        values = [self.value(k) for k in node.operands]
-        if node.op == "affine":
-            products = [
-                operation("matrix", self.matrix(node.name, k), v) for k, v in zip(node.operands, values, strict=True)
-            ]
-            return add(*products, *([self.bias(node.name)] if node.name in self.graph.biases else []))
-        if node.op == "diagonal":
-            return multiply(symbol(node.name), *values)
-        result = operation(node.op, *values)
-        if result.op == "add":  # the bias stands last, also behind a peephole
-            return replace(result, operands=tuple(sorted(result.operands, key=self._biases.__contains__)))
-        return result
-
-    def equations(self) -> tuple[Equation, ...]:
-        """Define every named value, gates in the order of their declaration where that can be evaluated."""
-        graph = self.graph
-        defined = {name: k for k, name in self.names.items() if graph.nodes[k].op not in {"input", "state"}}
-        first = [graph.index("affine", gate) for gate in graph.gates]
-        order = [k for p in first for k in sorted(self._tops[p] | {p}) if k in self.names and k not in self.owners]
-        order = [k for k in order if k not in self.extra]
-        order += [k for k in defined.values() if k not in order and k not in self.owners]
-        order += [k for k in defined.values() if k in self.owners]
-        definitions = {self.names[k]: self.definition(k) for k in order}
-        aliases = [
-            Equation(symbol(state, "t"), self.value(position))
-            for state, position in zip(graph.states, graph.outputs, strict=True)
-            if self.owners.get(position) != state
-        ]
-        return (*_sorted(definitions), *aliases)
-
-
-class _Backward:
+class _Backward(Gradients):
     """The gradients, of which those of states, gates and what is shared have a name."""
 
-    def __init__(self, forward: _Forward, greek: Iterator[str]) -> None:
-        self._forward = forward
+    def __init__(self, forward: Values, greek: Iterator[str]) -> None:
         graph = forward.graph
         watched = [*forward.owners, *forward.extra]
-        probed, self._place = _with_probes(graph, watched)
-        self._derived = adjoint(probed)
-        totals = dict(zip(watched, self._derived.gates[len(graph.gates) :], strict=True))
-        self._names: dict[int, Expression] = {}
+        probed, origin = _with_probes(graph, watched)
+        super().__init__(forward, adjoint(probed), origin)
+        totals = dict(zip(watched, self.derived.gates[len(graph.gates) :], strict=True))
         self._targets: dict[Expression, int] = {}
         for state, position in zip(graph.states, graph.outputs, strict=True):
             mine = forward.owners.get(position) == state
             self._target(f"δ{state}", totals[position] if mine else self._leaf(state))
-        for gate, node in zip(graph.gates, self._derived.gates, strict=False):
+        for gate, node in zip(graph.gates, self.derived.gates, strict=False):
             self._target(f"δ{gate}", node)
         self._name_shared({totals[position]: name for position, name in forward.extra.items()}, greek)
 
     def _leaf(self, state: str) -> int:
         """The position of what comes into a step for a state."""
-        return next(k for k, node in enumerate(self._derived.nodes) if (node.op, node.name) == ("gradient", state))
+        return next(k for k, node in enumerate(self.derived.nodes) if (node.op, node.name) == ("gradient", state))
 
     def _target(self, name: str, node: int) -> None:
         """Give a gradient its name; a second name of the same one becomes an equation between the two."""
         target = symbol(name, "t")
         self._targets[target] = node
-        if self._derived.nodes[node].op != "constant":
-            self._names.setdefault(node, target)
+        if self.derived.nodes[node].op != "constant":
+            self.names.setdefault(node, target)
 
     def _name_shared(self, totals: Mapping[int, str], greek: Iterator[str]) -> None:
         """Name what is read more than once: δ of a named value, or a letter."""
-        nodes = self._derived.nodes
-        asked = {*self._derived.diagonals, *(k for k in self._derived.states if k is not None)}
+        nodes = self.derived.nodes
+        asked = {*self.derived.diagonals, *(k for k in self.derived.states if k is not None)}
         read = uses(nodes, {*asked, *self._targets.values()})
         read.update(asked)
         for k, node in enumerate(nodes):
-            if read[k] < 2 or k in self._names or node.op in _READ:
+            if read[k] < 2 or k in self.names or node.op in _READ:
                 continue
-            if not at_a_glance(nodes, node, lambda j: j in self._names or nodes[j].op == "forward"):
+            if not at_a_glance(nodes, node, lambda j: j in self.names or nodes[j].op == "forward"):
                 self._target(f"δ{totals[k]}" if k in totals else next(greek), k)
 
-    def _value(self, position: int) -> Expression:
-        return self._names[position] if position in self._names else self._definition(position)
-
-    def _definition(self, position: int) -> Expression:
-        node = self._derived.nodes[position]
-        if node.op == "constant":
-            return constant(node.value)
-        if node.op == "forward":
-            return self._forward.value(self._place[int(node.value)])
-        if node.op == "weight":
-            return symbol(node.name)
+    def definition(self, position: int) -> Expression:
+        """What a value is; a gradient that comes into the step is what the loss and the step after want."""
+        node = self.derived.nodes[position]
         if node.op == "gradient":
             return self._flowing_in(node.name)
-        if node.op == "where":
-            return self._chosen(node)
-        values = [self._value(k) for k in node.operands]
         if node.op == "transposed":
-            operand = self._forward.graph.hidden_operands(node.name)[int(node.value)]
-            return operation("matrix", operation("transpose", self._forward.matrix(node.name, operand)), *values)
-        return factored(operation(node.op, *values))
-
-    def _chosen(self, node: Node) -> Expression:
-        """A choice as a sum: each side times an indicator, [condition]."""
-        condition, yes, no = node.operands
-        nodes = self._derived.nodes
-        held = self._value(condition)
-        sides = [(yes, held), (no, opposite(held))]
-        if nodes[no].op == "where" and no not in self._names:  # a < b, b < a, and what is left
-            other, less, equal = nodes[no].operands
-            if nodes[other].operands == nodes[condition].operands[::-1] != ():
-                sides[1:] = [(less, self._value(other)), (equal, replace(held, op="equal"))]
-        return factored(add(*(multiply(self._value(k), Expression("indicator", (side,))) for k, side in sides)))
+            operand = self.values.graph.hidden_operands(node.name)[int(node.value)]
+            matrix = operation("transpose", self.values.matrix(node.name, operand))
+            return operation("matrix", matrix, self.value(node.operands[0]))
+        return super().definition(position)
 
     def _flowing_in(self, state: str) -> Expression:
         """What the loss wants of a state itself, and through the step after."""
-        graph = self._forward.graph
+        graph = self.values.graph
         output, later = symbol(state, "t"), self._wanted_of(state).at(_NEXT)
         if state != graph.states[0]:
             return later
@@ -304,12 +154,12 @@ class _Backward:
 
     def _wanted_of(self, state: str) -> Expression:
         """What a step wants of the old value of a state."""
-        graph = self._forward.graph
-        node = self._derived.states[graph.states.index(state)]
+        graph = self.values.graph
+        node = self.derived.states[graph.states.index(state)]
         if node is None:
             return ZERO
         order = [symbol(f"δ{gate}", "t") for gate in graph.gates]
-        wanted = self._value(node)
+        wanted = self.value(node)
         if wanted.op != "add":
             return wanted
         return add(
@@ -320,15 +170,15 @@ class _Backward:
 
     def equations(self) -> tuple[Equation, ...]:
         """δ of states, then of gates, behind what they read of the same step."""
-        ranked = {target: self._definition(node) for target, node in self._targets.items()}
+        ranked = {target: self.definition(node) for target, node in self._targets.items()}
         for target, node in self._targets.items():
-            if node in self._names and self._names[node] != target:
-                ranked[target] = self._names[node]
-        return _sorted(ranked)
+            if node in self.names and self.names[node] != target:
+                ranked[target] = self.names[node]
+        return in_order(ranked)
 
     def parameters(self) -> tuple[Equation, ...]:
         """Gradients of the weights, gate by gate, and of the diagonals."""
-        forward, graph = self._forward, self._forward.graph
+        forward, graph = self.values, self.values.graph
         found: list[Equation] = []
         for gate in graph.gates:
             delta = symbol(f"δ{gate}", "t")
@@ -337,13 +187,13 @@ class _Backward:
                 found.append(_summed(forward.matrix(gate, operand), product))
             if gate in graph.biases:
                 found.append(_summed(forward.bias(gate), delta))
-        for name, node in zip(graph.diagonals, self._derived.diagonals, strict=True):
-            found.append(_summed(symbol(name), self._value(node)))
+        for name, node in zip(graph.diagonals, self.derived.diagonals, strict=True):
+            found.append(_summed(symbol(name), self.value(node)))
         return tuple(found)
 
     def inputs(self) -> tuple[Equation, ...]:
         """Gradients of x and of the states before the first step."""
-        forward, graph = self._forward, self._forward.graph
+        forward, graph = self.values, self.values.graph
         x = graph.index("input", "x")
         of_x = (
             operation("matrix", operation("transpose", forward.matrix(gate, x)), symbol(f"δ{gate}", "t"))
@@ -362,36 +212,10 @@ def _summed(of: Expression, expression: Expression) -> Equation:
     return Equation(_gradient(of), operation("total", expression))
 
 
-def _sorted(definitions: Mapping[Expression, Expression]) -> tuple[Equation, ...]:
-    """Put each definition behind those that it reads, and keep the order where that leaves a choice."""
-    done: dict[Expression, Equation] = {}
-
-    def visit(target: Expression) -> None:
-        if target not in done:
-            for read in definitions[target].parts():
-                if read in definitions and read != target:
-                    visit(read)
-            done[target] = Equation(target, definitions[target])
-
-    for target in definitions:
-        visit(target)
-    return tuple(done.values())
-
-
 def _with_probes(graph: Graph, watched: Collection[int]) -> tuple[Graph, dict[int, int]]:
     """Add a disturbance to some values, whose δ are the gradients of these values; also map positions back."""
-    nodes: list[Node] = []
-    place: dict[int, int] = {}
-    origin: dict[int, int] = {}
     probes = {k: f"disturbance {k}" for k in watched}
-    for k, node in enumerate(graph.nodes):
-        origin[len(nodes)] = k
-        nodes.append(replace(node, operands=tuple(place[j] for j in node.operands)))
-        if k in probes:
-            value = len(nodes) - 1
-            nodes += [Node("affine", name=probes[k]), Node("add", (value, value + 1))]
-            origin[value + 2] = k
-        place[k] = len(nodes) - 1
+    disturbed = {k: (Node("affine", name=name), Node("add", (0, 1))) for k, name in probes.items()}
+    nodes, place, origin = spliced(graph, disturbed)
     outputs = tuple(place[k] for k in graph.outputs)
-    gates = (*graph.gates, *probes.values())
-    return replace(graph, nodes=tuple(nodes), outputs=outputs, gates=gates), origin
+    return replace(graph, nodes=nodes, outputs=outputs, gates=(*graph.gates, *probes.values())), origin

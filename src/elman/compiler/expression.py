@@ -31,10 +31,12 @@ class Expression:
     Attributes:
         op: ``symbol``, ``constant``, an operation of `elman.compiler.graph.ARITY`, a comparison (``less``,
             ``less_equal``, ``greater``, ``greater_equal``, ``equal``), ``indicator`` (1 where a comparison holds,
-            else 0), ``matrix`` (a matrix product), ``transpose``, ``partial`` (∂a/∂b) or ``total`` (a sum over t).
+            else 0), ``matrix`` (a matrix product), ``transpose``, ``diag`` (a vector as a diagonal matrix),
+            ``partial`` (∂a/∂b), ``derivative`` (da/db), ``chain`` (a product of derivatives), ``total`` (a sum over
+            t), ``path`` (symbols that lead to each other) or ``words``.
         operands: of the operation.
-        name: of a symbol; behind its first underscore stands a subscript.
-        time: of a symbol: ``t``, ``t−1``, ``t+1``, ``0``, ``1``, or empty where it has none.
+        name: of a symbol, behind whose first underscore stands a subscript; the words.
+        time: of a symbol: ``t``, ``t−1``, ``t+1``, a number, or empty where it has none.
         value: of a constant, at least 0; minus is ``negate``.
     """
 

@@ -25,6 +25,7 @@ _STRENGTH: Final[dict[str, tuple[int, tuple[int, ...]]]] = {
     "matrix": (_MATRIX, (_MATRIX, _POWER)),
     "transpose": (_ATOM, (_ATOM,)),
     "partial": (_ATOM, (_ATOM, _ATOM)),
+    "derivative": (_POWER, (_ATOM, _ATOM)),
     "total": (_PRODUCT, (_PRODUCT,)),
     "indicator": (_ATOM, (0,)),
     "where": (_ATOM, (0, _SUM, _SUM)),
@@ -38,9 +39,16 @@ _FUNCTIONS: Final = {
     "exp": "exp",
     "log": "log",
     "softplus": "softplus",
+    "diag": "diag",
     "maximum": "max",
     "minimum": "min",
 }
+
+_GREEK: Final = {
+    "LAMDA": "lambda",
+    "FINAL SIGMA": "varsigma",
+    "OMICRON": "mathrm{o}",
+}  #: letters that LaTeX spells otherwise than Unicode
 
 
 class Notation(ABC):
@@ -53,10 +61,15 @@ class Notation(ABC):
     space: ClassVar[str] = " "  #: behind a number
     fraction: ClassVar[int] = _ATOM  #: how strongly a written fraction binds
     exponent: ClassVar[int] = 0  #: how strongly an exponent must bind
+    joints: ClassVar[dict[str, str]]  #: of what has any number of operands: what stands between them
 
     @abstractmethod
     def symbol(self, name: str, time: str) -> str:
         """Write a name, whose subscript stands behind the first underscore, and its time."""
+
+    @abstractmethod
+    def words(self, words: str) -> str:
+        """Write words among mathematics."""
 
     @abstractmethod
     def number(self, digits: str, exponent: str) -> str:
@@ -94,6 +107,8 @@ class Notation(ABC):
         """Write an expression, and say how strongly that binds."""
         if a.op == "symbol":
             return _ATOM, self.symbol(a.name, a.time)
+        if a.op == "words":
+            return _ATOM, self.words(a.name)
         if a.op == "constant":
             digits, _, ten = f"{a.value:.12g}".partition("e")
             return _PRODUCT if ten else _ATOM, self.number(digits, str(int(ten)) if ten else "")
@@ -108,6 +123,8 @@ class Notation(ABC):
             if base.op in _FUNCTIONS and exponent == Expression("constant", value=2.0):
                 return _ATOM, self._function(base, self.expression(exponent))
             return _POWER, self.power(self.expression(base, _ATOM), self.expression(exponent, self.exponent))
+        if a.op in self.joints:
+            return _MATRIX, self.joints[a.op].join(self.expression(b, _POWER) for b in a.operands)
         strength, needs = _STRENGTH[a.op]
         if a.op == "divide":
             strength = self.fraction
@@ -134,12 +151,14 @@ class _Text(Notation):
     times = " ⊙ "
     fraction = _PRODUCT
     exponent = _ATOM
+    joints: ClassVar[dict[str, str]] = {"chain": " · ", "path": " → "}
     forms: ClassVar[dict[str, str]] = {
         "negate": "−@0",
         "divide": "@0 / @1",
         "matrix": "@0 @1",
         "transpose": "@0ᵀ",
         "partial": "∂@0/∂@1",
+        "derivative": "d@0/d@1",
         "total": "Σₜ @0",
         "indicator": "[@0]",
         "where": "(@1 if @0 else @2)",
@@ -153,7 +172,10 @@ class _Text(Notation):
     }
 
     def symbol(self, name: str, time: str) -> str:
-        return name + time.translate(str.maketrans("t01+−", "ₜ₀₁₊₋"))
+        return name + time.translate(str.maketrans("t0123456789+−", "ₜ₀₁₂₃₄₅₆₇₈₉₊₋"))
+
+    def words(self, words: str) -> str:
+        return words
 
     def number(self, digits: str, exponent: str) -> str:
         return f"{digits} × {self.power('10', exponent)}" if exponent else digits
@@ -176,12 +198,14 @@ class _LaTeX(Notation):
     minus = " - "
     times = r" \odot "
     space = r" \, "
+    joints: ClassVar[dict[str, str]] = {"chain": r" \, ", "path": r" \to "}
     forms: ClassVar[dict[str, str]] = {
         "negate": "-@0",
         "divide": r"\frac{@0}{@1}",
         "matrix": r"@0 \, @1",
         "transpose": r"@0^{\top}",
         "partial": r"\frac{\partial @0}{\partial @1}",
+        "derivative": r"\frac{d @0}{d @1}",
         "total": r"\sum_t @0",
         "indicator": r"\left[@0\right]",
         "where": r"\begin{cases} @1 & \text{if } @0 \\ @2 & \text{otherwise} \end{cases}",
@@ -193,7 +217,12 @@ class _LaTeX(Notation):
         "greater_equal": r"@0 \ge @1",
         "equal": "@0 = @1",
     }
-    _names: ClassVar[dict[str, str]] = {"σ": r"\sigma", "ℓ": r"\ell", "softplus": r"\operatorname{softplus}"}
+    _names: ClassVar[dict[str, str]] = {
+        "σ": r"\sigma",
+        "ℓ": r"\ell",
+        "softplus": r"\operatorname{softplus}",
+        "diag": r"\operatorname{diag}",
+    }
 
     def symbol(self, name: str, time: str) -> str:
         bare = name.removeprefix("δ") or name
@@ -203,13 +232,16 @@ class _LaTeX(Notation):
         delta = r"\delta " if bare != name else ""
         return delta + self._name(base) + (f"_{{{below}}}" if below else "")
 
+    def words(self, words: str) -> str:
+        return rf"\text{{{words}}}"
+
     @staticmethod
     def _name(name: str) -> str:
         if name in _LaTeX._names:
             return _LaTeX._names[name]
         base = name.rstrip("′")
         _, _, greek = (unicodedata.name(base, "") if len(base) == 1 else "").partition("GREEK SMALL LETTER ")
-        written = f"\\{greek.lower()}" if greek else base if len(base) < 2 else rf"\mathrm{{{base}}}"
+        written = f"\\{_GREEK.get(greek, greek.lower())}" if greek else base if len(base) < 2 else rf"\mathrm{{{base}}}"
         return f"{{{written}{chr(39) * (len(name) - len(base))}}}" if base != name else written
 
     def number(self, digits: str, exponent: str) -> str:
@@ -234,12 +266,14 @@ class _MathML(Notation):
     minus = "<mo form='infix'>−</mo>"
     times = "<mo>⊙</mo>"
     space = "<mspace width='0.17em'/>"
+    joints: ClassVar[dict[str, str]] = {"chain": "<mspace width='0.17em'/>", "path": "<mo>→</mo>"}
     forms: ClassVar[dict[str, str]] = {
         "negate": "<mo>−</mo>@0",
         "divide": "<mfrac>@0@1</mfrac>",
         "matrix": "@0<mspace width='0.17em'/>@1",
         "transpose": "<msup>@0<mo>⊤</mo></msup>",
         "partial": "<mfrac><mrow><mo>∂</mo>@0</mrow><mrow><mo>∂</mo>@1</mrow></mfrac>",
+        "derivative": "<mfrac><mrow><mi>d</mi>@0</mrow><mrow><mi>d</mi>@1</mrow></mfrac>",
         "total": "<munder><mo>∑</mo><mi>t</mi></munder>@0",
         "indicator": "<mo>[</mo>@0<mo>]</mo>",
         "where": "<mo>{</mo><mtable><mtr><mtd>@1</mtd><mtd><mtext>if&#xa0;</mtext>@0</mtd></mtr>"
@@ -266,6 +300,9 @@ class _MathML(Notation):
         if below:
             written = f"<msub>{written}<mrow>{'<mo>,</mo>'.join(below)}</mrow></msub>"
         return "<mi>δ</mi>" + written if bare != name else written
+
+    def words(self, words: str) -> str:
+        return f"<mtext>{html.escape(words)}</mtext>"
 
     def number(self, digits: str, exponent: str) -> str:
         written = f"<mn>{digits}</mn>"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from elman.compiler.equations import Derivation, Equation
-from elman.compiler.expression import Expression, operation, symbol
+from elman.compiler.drawing import Drawing
+from elman.compiler.expression import Expression
 from elman.compiler.notation import LATEX, MATHML, TEXT, Notation
+from elman.compiler.values import Equation
 
 __all__ = ["html_page", "latex_align", "latex_document", "plain_text"]
 
@@ -38,6 +40,13 @@ h2 {{ font-size: 1.2rem; margin: 1.6rem 0 0.4rem; }}
 .equations {{ overflow-x: auto; }}
 math {{ font-size: 1.08rem; }}
 mtd {{ text-align: left; padding: 0.3rem 0.15rem; }}
+mtd:first-child {{ text-align: right; text-align: -webkit-right; }}
+mtd:nth-child(4) {{ padding-left: 2.5rem; color: #555; }}
+svg {{ max-width: 100%; height: auto; }}
+svg circle {{ fill: #fff; stroke: #111; }}
+svg text {{ font: 17px serif; text-anchor: middle; dominant-baseline: central; }}
+svg text {{ paint-order: stroke; stroke: #fff; stroke-width: 4px; }}
+svg .line {{ fill: none; stroke: #111; }}
 </style>
 </head>
 <body>
@@ -47,7 +56,17 @@ mtd {{ text-align: left; padding: 0.3rem 0.15rem; }}
 """
 
 
-def plain_text(derivation: Derivation, title: str) -> str:
+class Document(Protocol):
+    """What is written: `elman.compiler.equations.Derivation` or `elman.compiler.unfolding.Unfolding`."""
+
+    def sections(self) -> Iterator[tuple[str, Drawing | tuple[Equation, ...]]]:
+        """Groups of equations, and drawings, with their headings."""
+
+    def notes(self) -> Iterator[tuple[str | Expression, ...]]:
+        """What the reader has to know, sentence by sentence; expressions stand among the words."""
+
+
+def plain_text(document: Document, title: str) -> str:
     r"""Write the equations as Unicode text.
 
     Example:
@@ -64,73 +83,56 @@ def plain_text(derivation: Derivation, title: str) -> str:
         <BLANKLINE>
     """
     lines = [title]
-    for heading, equations in _sections(derivation):
-        lines += ["", heading, ""]
-        width = max(len(TEXT.expression(equation.target)) for equation in equations)
-        for equation in equations:
-            target = TEXT.expression(equation.target).rjust(width)
-            first, *rest = _lines(equation.expression, TEXT)
-            lines += [f"  {target} = {first}", *(f"  {'':{width}}   {line}" for line in rest)]
-    return "\n".join([*lines, "", *(_note(note, TEXT, "{}") for note in _notes(derivation)), ""])
+    for heading, content in document.sections():
+        rows = content.text() if isinstance(content, Drawing) else _aligned(content)
+        lines += ["", heading, "", *(f"  {row}".rstrip() for row in rows)]
+    return "\n".join([*lines, "", *(_note(note, TEXT, "{}") for note in document.notes()), ""])
+
+
+def _aligned(equations: Sequence[Equation]) -> Iterator[str]:
+    """Write equations as lines of text, the targets of all in one column, and the remarks."""
+    width = max(len(TEXT.expression(equation.target)) for equation in equations)
+    written = [_lines(equation, TEXT) for equation in equations]
+    wide = max((len(line) for lines in written for line, remark in lines if remark), default=0)
+    for equation, lines in zip(equations, written, strict=True):
+        target = TEXT.expression(equation.target).rjust(width)
+        for left, (line, remark) in zip([f"{target} =", *[" " * (width + 2)] * len(lines)], lines, strict=False):
+            yield f"{left} {line.ljust(wide) + '    ' + remark if remark else line}"
 
 
 def latex_align(equations: Sequence[Equation]) -> str:
     """Write equations as an ``align*`` of amsmath, which notebooks show as well."""
     rows = (
-        f"{LATEX.expression(equation.target)} &= {first}" + "".join(f" \\\\\n  &\\quad {line}" for line in rest)
+        f"{left} {line}" + (f" && {remark}" if remark else "")
         for equation in equations
-        for first, *rest in [_lines(equation.expression, LATEX)]
+        for left, (line, remark) in zip(
+            itertools.chain([f"{LATEX.expression(equation.target)} &="], itertools.repeat("&\\quad")),
+            _lines(equation, LATEX),
+            strict=False,
+        )
     )
     return "\\begin{align*}\n  " + " \\\\\n  ".join(rows) + "\n\\end{align*}"
 
 
-def latex_document(derivation: Derivation, title: str) -> str:
+def latex_document(document: Document, title: str) -> str:
     """Write the equations as a LaTeX document that compiles as it stands."""
     escaped = title.replace("_", r"\_")
     parts = [f"\\section*{{{escaped}}}"]
-    for heading, equations in _sections(derivation):
-        parts += [f"\\subsection*{{{heading}}}", latex_align(equations)]
-    parts += [_note(note, LATEX, "${}$") + "\n" for note in _notes(derivation)]
+    for heading, content in document.sections():
+        shown = f"\\[{content.latex()}\\]" if isinstance(content, Drawing) else latex_align(content)
+        parts += [f"\\subsection*{{{heading}}}", shown]
+    parts += [_note(note, LATEX, "${}$") + "\n" for note in document.notes()]
     return _TEX + "\n".join(parts) + "\\end{document}\n"
 
 
-def html_page(derivation: Derivation, title: str) -> str:
+def html_page(document: Document, title: str) -> str:
     """Write the equations as one page of HTML with MathML, which needs nothing else."""
     parts: list[str] = []
-    for heading, equations in _sections(derivation):
-        rows = [row for equation in equations for row in _rows(equation)]
-        table = f"<math display='block'><mtable displaystyle='true'>{''.join(rows)}</mtable></math>"
-        parts.append(f"<h2>{html.escape(heading)}</h2>\n<div class='equations'>{table}</div>\n")
-    parts += [f"<p>{_note(note, MATHML, '<math>{}</math>', escape=True)}</p>\n" for note in _notes(derivation)]
+    for heading, content in document.sections():
+        shown = content.svg() if isinstance(content, Drawing) else _table(content)
+        parts.append(f"<h2>{html.escape(heading)}</h2>\n<div class='equations'>{shown}</div>\n")
+    parts += [f"<p>{_note(note, MATHML, '<math>{}</math>', escape=True)}</p>\n" for note in document.notes()]
     return _HTML.format(title=html.escape(title), body="".join(parts))
-
-
-def _sections(derivation: Derivation) -> Iterator[tuple[str, tuple[Equation, ...]]]:
-    """The groups of equations with their headings."""
-    yield "Forward, t from 1 to T", derivation.forward
-    yield "Backward, t from T to 1", derivation.backward
-    yield "Gradients of the weights", derivation.parameters
-    yield "Gradients of the inputs and of the initial state", derivation.inputs
-
-
-def _notes(derivation: Derivation) -> Iterator[tuple[str | Expression, ...]]:
-    """What the reader has to know, sentence by sentence; expressions stand among the words."""
-    loss, step, delta = symbol("L"), symbol("ℓ", "t"), symbol("δ")
-    yield "The loss is ", operation("equal", loss, operation("total", step)), ", where ", step, " is that of step t."
-    yield (
-        delta,
-        " of a state is its gradient; ",
-        delta,
-        " of a gate is that of its pre-activation, before the ",
-        "non-linearity.",
-    )
-    yield (
-        "At t = T every gradient of step t + 1 is 0. A loss that also reads a final state adds to its ",
-        delta,
-        " there.",
-    )
-    if any(part.op == "indicator" for e in derivation.backward for part in e.expression.parts()):
-        yield Expression("indicator", (symbol("condition"),)), " is 1 where the condition holds, and 0 elsewhere."
 
 
 def _note(note: Sequence[str | Expression], notation: Notation, mathematics: str, *, escape: bool = False) -> str:
@@ -144,22 +146,29 @@ def _note(note: Sequence[str | Expression], notation: Notation, mathematics: str
     return "".join(words)
 
 
-def _lines(a: Expression, notation: Notation) -> list[str]:
-    """Write an expression, a long sum on several lines; they are broken where the text is."""
+def _lines(equation: Equation, notation: Notation) -> list[tuple[str, str]]:
+    """Write an expression with its remarks, which have lines of their own; a long sum is broken where the text is."""
+    terms = notation.terms(equation.expression)
+    if equation.remarks:
+        remarks = map(notation.expression, equation.remarks)
+        return [(term.strip(), remark) for term, remark in zip(terms, remarks, strict=True)]
     lines, width = [""], 0
-    for measured, term in zip(TEXT.terms(a), notation.terms(a), strict=True):
+    for measured, term in zip(TEXT.terms(equation.expression), terms, strict=True):
         if width and width + len(measured) > _WIDTH:
             lines.append("")
             width = 0
         lines[-1] += term
         width += len(measured)
-    return [line.strip() for line in lines]
+    return [(line.strip(), "") for line in lines]
 
 
-def _rows(equation: Equation) -> Iterator[str]:
-    """Write the rows of an equation in a table of MathML."""
-    first, *rest = _lines(equation.expression, MATHML)
-    target = MATHML.expression(equation.target)
-    for left, sign, right in [(target, "<mo>=</mo>", first), *(("", "", line) for line in rest)]:
-        cells = "".join(f"<mtd>{cell}</mtd>" for cell in (left, sign, f"<mrow>{right}</mrow>"))
-        yield f"<mtr>{cells}</mtr>\n"
+def _table(equations: Sequence[Equation]) -> str:
+    """Write equations as a table of MathML."""
+    rows = []
+    for equation in equations:
+        left = [MATHML.expression(equation.target), "<mo>=</mo>"]
+        for line, remark in _lines(equation, MATHML):
+            cells = [*left, f"<mrow>{line}</mrow>", *([remark] if remark else [])]
+            rows.append(f"<mtr>{''.join(f'<mtd>{cell}</mtd>' for cell in cells)}</mtr>\n")
+            left = ["", ""]
+    return f"<math display='block'><mtable displaystyle='true'>{''.join(rows)}</mtable></math>"

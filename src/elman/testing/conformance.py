@@ -18,6 +18,7 @@ from elman.backends import selection
 from elman.backends.bptt import backpropagate
 from elman.cells import Cell
 from elman.errors import ShapeError
+from elman.testing.differences import compare_differences
 from elman.testing.subject import Oracle, Subject, by_hand, gate_parameters, weighted_sum
 
 __all__ = ["assert_cell_conforms", "properties"]
@@ -158,24 +159,9 @@ def _check_zero_state(subject: Subject) -> None:
 
 
 def _check_differences(subject: Subject) -> None:
-    layer = subject.layer()
-    x, state = subject.inputs(layer, batch=2, time=2)
-    results = subject.results(layer, layer, x, state)
-    step = 1e-5
-    with torch.no_grad():
-        leaves = {"x": x, **{f"state {n}": s for n, s in zip(subject.cell.states, state, strict=True)}}
-        leaves |= {name: value for name, value, _ in gate_parameters(layer)}
-        for name, leaf in leaves.items():
-            numbers, differences = leaf.view(-1), torch.zeros_like(leaf)
-            for k, number in enumerate(numbers.tolist()):
-                sums = []
-                for moved in (number - step, number + step):
-                    numbers[k] = moved
-                    sums.append(weighted_sum(subject.named(*layer(x, state))))
-                numbers[k] = number
-                differences.view(-1)[k] = (sums[1] - sums[0]) / (2 * step)
-            gradient = f"the gradient of {name}"
-            subject.compare(results, {gradient: differences}, "against central differences", tolerance=1e-6)
+    for check in compare_differences(subject):
+        off = f"the gradient of {check.name} is off by {check.error:.2g}, allowed are {check.limit:.2g}"
+        subject.check(check.good, off)
 
 
 def _check_derivation(subject: Subject) -> None:
