@@ -26,8 +26,8 @@ PUBLIC = {
         ResetBeforeGRUCell find
     """,
     "elman.layers": """
-        GRU LSTM RNN CoupledLSTM Linear LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU Stream linear
-        linear_cross_entropy
+        GRU LSTM RNN CoupledLSTM Linear LinearChainCRF LinearCrossEntropy PeepholeLSTM ReLURNN Recurrent ResetBeforeGRU
+        Stream linear linear_cross_entropy
     """,
     "elman.layers.explain": "explain",
     "elman.interop": "from_torch",

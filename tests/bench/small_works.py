@@ -35,5 +35,9 @@ SMALL = {
         ),
         Work(name="word", kind="next-word", input_size=3, hidden_size=5, num_layers=2, classes=11, batch=1, steps=1),
         Work(name="loss", kind="cross-entropy", cell="", input_size=3, classes=11, batch=7, steps=1),
+        Work(name="crf", kind="crf", cell="", classes=5, batch=4, steps=3),
+        Work(
+            name="tagger", kind="tagger", input_size=3, hidden_size=5, bidirectional=True, classes=7, batch=4, steps=3
+        ),
     )
 }

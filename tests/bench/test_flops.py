@@ -61,6 +61,14 @@ def test_a_program_has_a_readout() -> None:
     assert needed(program) == needed(replace(program, kind="training")) + 3 * 2 * 16 * 256 * 10
 
 
+def test_a_tagger_has_a_readout_and_a_chain() -> None:
+    chain = Work(name="", kind="crf", cell="", classes=9, batch=4, steps=6)
+    assert needed(chain) == 3 * 2 * 4 * 5 * 9 * 9
+    tagger = Work(name="", kind="tagger", bidirectional=True, classes=9, batch=4, steps=6)
+    readout = 3 * 2 * 4 * 6 * 256 * 9
+    assert needed(tagger) == needed(replace(tagger, kind="training")) + readout + needed(chain)
+
+
 @pytest.mark.parametrize("kind", ["language-model", "next-word"])
 def test_a_language_model_as_torch_counts(kind) -> None:
     steps = 3 if kind == "language-model" else 1

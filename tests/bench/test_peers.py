@@ -39,7 +39,7 @@ def test_a_peer_does_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
             assert wrong(program.results(), truth) is None, work.name
             program.step()
             program.step()
-            if work.kind in {"training", "cross-entropy"}:
+            if work.kind in {"training", "cross-entropy", "crf"}:
                 assert wrong(program.results(), truth) is None, work.name
         assert wrong(reference_results(example), truth) is None  # it has weights of its own
 
@@ -69,6 +69,8 @@ def test_who_does_what() -> None:
     assert served["language-model"] == served["language-model-medium"] == ["torch.nn", "jax"]
     assert served["language-model-step"] == served["one-step"]
     assert served["cross-entropy"] == ["torch.nn", "torch.compile"]
+    assert served["crf"] == ["pytorch-crf"]
+    assert served["crf-tagger"] == ["pytorch-crf", "torch.nn+pytorch-crf"]
 
 
 def test_selection() -> None:

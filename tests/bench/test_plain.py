@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from elman import Recurrent
-from elman.bench.plain import Readout, plain
+from elman.bench.plain import CRF, Readout, plain
+from elman.bench.tagger import Tagger
 from elman.cells import find
-from elman.layers import LinearCrossEntropy
+from elman.layers import LinearChainCRF, LinearCrossEntropy
 from elman.tasks.classification.config import ClassifierConfig
 from elman.tasks.classification.model import SequenceClassifier, Specification
 
@@ -69,6 +70,16 @@ def test_a_readout_is_torchs_two_operations() -> None:
     other = plain(readout)
     assert isinstance(other, Readout)
     torch.testing.assert_close(other(x, targets), F.cross_entropy(x @ readout.weight.T + readout.bias, targets))
+
+
+def test_a_tagger_ends_in_a_loop_over_its_steps() -> None:
+    layer, crf = Recurrent(find("lstm"), 3, 5), LinearChainCRF(4)
+    model = Tagger(layer, torch.nn.Linear(5, 4), crf).double()
+    x, tags = torch.randn(2, 6, 3, dtype=torch.float64), torch.randint(0, 4, (2, 6))
+    other = plain(model)
+    assert isinstance(other.crf, CRF)
+    assert dict(other.named_parameters()).keys() == dict(model.named_parameters()).keys()
+    torch.testing.assert_close(other(x, tags), model(x, tags))
 
 
 def test_it_is_a_copy() -> None:

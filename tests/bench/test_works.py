@@ -79,4 +79,8 @@ def test_summaries() -> None:
     assert select(["language-model-step"])[0].summary == (
         "next-word: lstm, 2 x 200 units, input 200, batch 1, 1 step, vocabulary 10,000"
     )
+    assert select(["crf"])[0].summary == "crf: 45 tags, batch 32, 25 steps"
+    assert select(["crf-tagger"])[0].summary == (
+        "tagger: lstm, 200 units in both directions, input 150, batch 32, 25 steps, 45 tags"
+    )
     assert select(["cross-entropy"])[0].summary == "cross-entropy: 700 rows of 200, vocabulary 10,000"

@@ -19,6 +19,7 @@ PHILOX = "tests/backends/test_philox.py"
 PROJECTION = "tests/layers/test_projection.py"
 TORCH = "tests/interop/test_torch.py"
 FLOW = "tests/insight/test_gradient_flow.py"
+CRF = "tests/layers/test_crf.py"
 
 FAULTS = (
     # cells
@@ -570,5 +571,27 @@ FAULTS = (
         'self.norms.flip(0) if self.place.endswith("forward") else self.norms',
         "self.norms.flip(0)",
         f"{FLOW} -k test_curves",
+    ),
+    # linear-chain conditional random fields
+    Fault(
+        "padding that is not a number spoils gradients",
+        "backends/chain.py",
+        "torch.where(inside[:, t, None], sums.before[-1] + emissions[:, t], alpha)",
+        "sums.before[-1] + emissions[:, t]",
+        f"{CRF} -k padding",
+    ),
+    Fault(
+        "a tag to which there is no way has a gradient that is no number",
+        "backends/chain.py",
+        "torch.where(nothing, 1.0, total).log()",
+        "total.log()",
+        f"{CRF} -k 'every_path or forbidden'",
+    ),
+    Fault(
+        "a tag out of range is not noticed",
+        "backends/chain.py",
+        "if low < 0 or high >= count:",
+        "if low < 0 or high > count:",
+        f"{CRF} -k wrong_shapes",
     ),
 )

@@ -15,6 +15,7 @@ TEAM = "tests/backends/llvm/test_team.py"
 PROGRAM = "tests/backends/llvm/test_program.py"
 STREAM = "tests/layers/test_stream.py"
 RUNTIME = "tests/backends/llvm/test_runtime.py"
+PATHS = "tests/backends/llvm/test_paths.py"
 
 LSTM = f"{RECURRENCE} -k 'every_result[LSTMCell-float32]'"
 
@@ -498,5 +499,62 @@ FAULTS = (
         "here.processor, here.features, str(size), key)",
         "str(size), key)",
         f"{RUNTIME} -k key",
+    ),
+    # linear-chain conditional random fields
+    Fault(
+        "sums of paths in which something underflowed are taken as they are",
+        "backends/llvm/crf.py",
+        "{4: 1e-20, 8: 1e-200}",
+        "{4: 0.0, 8: 0.0}",
+        f"{PATHS} -k 'hopeless or large'",
+    ),
+    Fault(
+        "what is put aside of the scores of a step is lost",
+        "backends/llvm/crf.py",
+        "step.values = [step.values[0] + self._settle(",
+        "step.values = [step.values[0] + 0.0 * self._settle(",
+        f"{PATHS} -k sums",
+    ),
+    Fault(
+        "the moves of all rows weigh the same",
+        "backends/llvm/crf.py",
+        "(p + k.index).store(value * grad)",
+        "(p + k.index).store(value)",
+        f"{PATHS} -k sums",
+    ),
+    Fault(
+        "a path is taken to end with its first tag",
+        "backends/llvm/crf.py",
+        'self._expected(chunk, self["tags"] + 1) + self.tag(row, length - 1)',
+        'self._expected(chunk, self["tags"] + 1) + self.tag(row, 0)',
+        f"{PATHS} -k sums",
+    ),
+    Fault(
+        "sums made in logarithms forget whose gradient comes in",
+        "backends/llvm/crf.py",
+        "(value * grad).value, self.zero.value",
+        "value.value, self.zero.value",
+        f"{PATHS} -k large",
+    ),
+    Fault(
+        "there are tags beyond the last",
+        "backends/llvm/chain.py",
+        "self.blend(used, place.load(used), -math.inf)",
+        "self.blend(used, place.load(used), 0.0)",
+        f"{PATHS} -k sums",
+    ),
+    Fault(
+        "of equal paths the higher tags are taken",
+        "backends/llvm/viterbi.py",
+        'score.compare(">", best)',
+        'score.compare(">=", best)',
+        f"{PATHS} -k equal",
+    ),
+    Fault(
+        "what is past a row's end has gradients",
+        "backends/llvm/paths.py",
+        "kept.new_zeros(batch, time, count)",
+        "kept.new_empty(batch, time, count)",
+        f"{PATHS} -k sums",
     ),
 )

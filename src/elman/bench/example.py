@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from elman.bench.language import NextWord
+from elman.bench.tagger import Tagger
 from elman.bench.works import Work
 from elman.cells import find
 from elman.data import Vocabulary
-from elman.layers import LinearCrossEntropy, Recurrent
+from elman.layers import LinearChainCRF, LinearCrossEntropy, Recurrent
 from elman.tasks.classification.model import SequenceClassifier, Specification
 from elman.tasks.language_model.config import NetworkConfig
 from elman.tasks.language_model.model import LanguageModel
@@ -32,11 +33,12 @@ class Example:
 
     Attributes:
         work: the work.
-        model: the layer, the classifier, the readout with its loss, or the language model; never run itself.
+        model: the layer, the classifier, the readout with its loss, the language model, the CRF or the tagger; never
+            run itself.
         x: ``(batch, steps, input_size)``; of a classifier whole numbers to 255, of a readout ``(batch, input_size)``,
-            of a language model words ``(batch, steps)``.
+            of a language model words ``(batch, steps)``, of a CRF emissions ``(batch, steps, classes)``.
         target: the gradient of the outputs; of a classifier or a readout the labels ``(batch,)``, of a language model
-            the words ``(batch, steps)``.
+            the words, of a CRF or a tagger the tags ``(batch, steps)``.
     """
 
     work: Work
@@ -71,6 +73,9 @@ def _data(work: Work) -> tuple[Tensor, Tensor]:
     """Draw x and the target."""
     if work.kind == "cross-entropy":
         return torch.randn(work.batch, work.input_size), torch.randint(0, work.classes, (work.batch,))
+    if work.kind in {"crf", "tagger"}:
+        tags, features = (work.batch, work.steps), work.classes if work.kind == "crf" else work.input_size
+        return torch.randn(*tags, features), torch.randint(0, work.classes, tags)
     frames = work.steps if work.learns else FRAMES
     if work.kind in {"language-model", "next-word"}:
         words, targets = torch.randint(0, work.classes, (2, work.batch, frames))
@@ -130,6 +135,19 @@ def _language_model(work: Work, kind: type[LanguageModel] = LanguageModel) -> La
     return kind(config, Vocabulary("word", (*words, "<eos>", "<unk>")))
 
 
+def _crf(work: Work) -> LinearChainCRF:
+    crf = LinearChainCRF(work.classes)
+    with torch.no_grad():
+        for parameter in crf.parameters():  # which begin with 0, where all places are equal
+            parameter.normal_()
+    return crf
+
+
+def _tagger(work: Work) -> Tagger:
+    layer = _layer(work)
+    return Tagger(layer, nn.Linear(layer.directions * work.hidden_size, work.classes), _crf(work))
+
+
 _MODELS: Final[dict[str, Callable[[Work], nn.Module]]] = {
     "training": _layer,
     "inference": _layer,
@@ -137,4 +155,6 @@ _MODELS: Final[dict[str, Callable[[Work], nn.Module]]] = {
     "cross-entropy": _readout,
     "language-model": _language_model,
     "next-word": partial(_language_model, kind=NextWord),
+    "crf": _crf,
+    "tagger": _tagger,
 }

@@ -14,6 +14,7 @@ def needed(work: Work) -> int:
     Forward, every (gate, operand) is a product of rows, H and the size of the operand. Backward, each has two more of
     the same size: for the weight, and for the operand, unless it is the x of the first layer, which wants no gradient
     (that of a language model does: it is an embedding).
+    A CRF has a product of each step's scores with the transitions, and as many backward.
     A linear layer in front of the first cell is counted folded into the weights where that is less. Pointwise
     operations are not counted: a program that spends time on them has a smaller share of the peak.
 
@@ -23,6 +24,9 @@ def needed(work: Work) -> int:
     """
     if work.kind == "cross-entropy":
         return 3 * 2 * work.batch * work.input_size * work.classes
+    chain = 3 * 2 * work.batch * (work.steps - 1) * work.classes**2
+    if work.kind == "crf":
+        return chain
     graph = find(work.cell)(1, 1).graph
     directions = 2 if work.bidirectional else 1
     rows, hidden = work.batch * work.steps, work.hidden_size
@@ -44,4 +48,6 @@ def needed(work: Work) -> int:
         total += product(work.batch, directions * hidden, work.classes, times=3)
     if work.kind in {"language-model", "next-word"}:
         total += product(rows, directions * hidden, work.classes, times=3)
+    if work.kind == "tagger":
+        total += product(rows, directions * hidden, work.classes, times=3) + chain
     return total

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.backends import reference
+from elman.backends import chain, reference
+from elman.bench.tagger import Tagger
 from elman.cells import Cell
-from elman.layers import LinearCrossEntropy, Recurrent
+from elman.layers import LinearChainCRF, LinearCrossEntropy, Recurrent
 
-__all__ = ["Loop", "Readout", "plain"]
+__all__ = ["CRF", "Loop", "Readout", "plain"]
 
 
 class Loop(nn.Module):
@@ -84,11 +85,33 @@ class Readout(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
+class CRF(nn.Module):
+    """A linear-chain CRF as a loop over its steps.
+
+    Args:
+        crf: whose weights it takes, under the same names.
+
+    Example:
+        >>> crf, x, tags = LinearChainCRF(4), torch.ones(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)
+        >>> bool(torch.allclose(CRF(crf)(x, tags), crf(x, tags)))
+        True
+    """
+
+    def __init__(self, crf: LinearChainCRF) -> None:
+        super().__init__()
+        self.transitions, self.start, self.end = crf.transitions, crf.start, crf.end
+
+    def forward(self, x: Tensor, tags: Tensor) -> Tensor:
+        """Return the loss of each row of x ``(batch, time, tags)``."""
+        batch, time, _ = x.shape
+        return chain.loss(chain.Chain(x, self.transitions, self.start, self.end, torch.full((batch,), time)), tags)
+
+
 def plain(model: nn.Module) -> nn.Module:
     """Return a copy of a model in plain torch operations, whose parameters have the same names.
 
     Args:
-        model: a layer, a readout with its loss, or a model whose layer is called ``recurrent`` and its readout
+        model: a layer, a readout with its loss, a CRF, or a model whose layer is called ``recurrent`` and its readout
             ``readout``.
     """
     copied = copy.deepcopy(model)
@@ -96,7 +119,11 @@ def plain(model: nn.Module) -> nn.Module:
         return Loop(copied)
     if isinstance(copied, LinearCrossEntropy):
         return Readout(copied)
+    if isinstance(copied, LinearChainCRF):
+        return CRF(copied)
     copied.add_module("recurrent", Loop(cast(Recurrent, copied.recurrent)))
     if isinstance(copied.readout, LinearCrossEntropy):
         copied.add_module("readout", Readout(copied.readout))
+    if isinstance(copied, Tagger):
+        copied.crf = plain(copied.crf)
     return copied

@@ -142,8 +142,8 @@ class _Classifier(TorchProgram):
         return {"outputs": logits, **self.gradients()}
 
 
-class _CrossEntropy(TorchProgram):
-    """A readout and its loss, forward and backward, also to x."""
+class _Loss(TorchProgram):
+    """A readout with its loss, or a CRF, forward and backward, also to x."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -160,6 +160,27 @@ class _CrossEntropy(TorchProgram):
     def _run(self) -> Tensor:
         self.module.zero_grad()
         self.x.grad = None
+        loss: Tensor = self.module(self.x, self.target).mean()  # a CRF gives that of each row
+        torch.autograd.backward(loss)
+        return loss
+
+
+class _Tagger(TorchProgram):
+    """A whole training step of a tagger."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.optimizer = torch.optim.Adam(self.module.parameters(), fused=True)
+
+    def step(self) -> None:
+        self._backward()
+        self.optimizer.step()
+
+    def results(self) -> Results:
+        return {"outputs": self._backward(), **self.gradients()}
+
+    def _backward(self) -> Tensor:
+        self.optimizer.zero_grad()
         loss: Tensor = self.module(self.x, self.target)
         torch.autograd.backward(loss)
         return loss
@@ -209,9 +230,11 @@ _KINDS: Final[dict[str, type[TorchProgram]]] = {
     "training": _Training,
     "inference": _Inference,
     "program": _Classifier,
-    "cross-entropy": _CrossEntropy,
+    "cross-entropy": _Loss,
     "language-model": LanguageModelProgram,
     "next-word": _Inference,
+    "crf": _Loss,
+    "tagger": _Tagger,
 }
 
 

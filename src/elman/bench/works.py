@@ -22,14 +22,16 @@ class Work:
             cross-entropy and Adam; ``cross-entropy`` a readout over a vocabulary and its loss, forward and backward,
             where x wants its gradient too; ``language-model`` a whole training step of a language model: embedding,
             recurrent layers, readout, cross-entropy, clipping and SGD, state carried; ``next-word`` the log-probability
-            of every next word, one word after another, state carried, no gradients.
+            of every next word, one word after another, state carried, no gradients; ``crf`` the loss of a linear-chain
+            CRF, forward and backward, where the emissions want their gradient; ``tagger`` a whole training step of
+            recurrent layer, readout, CRF and Adam.
         cell: as `elman.cells.find` takes it; empty where there is none.
         input_size: features of x.
         hidden_size: units of each layer and direction.
         num_layers: layers on each other.
         bidirectional: both directions.
         input_projection: size of the linear layer on each step before the first cell; None for none.
-        classes: of the readout of a program, or the vocabulary.
+        classes: of the readout of a program, the vocabulary, or tags.
         dropout: of a language model: on what the first layer reads, between layers, and on the last one's outputs.
         batch: rows.
         steps: time steps.
@@ -37,7 +39,9 @@ class Work:
     """
 
     name: str
-    kind: Literal["training", "inference", "program", "cross-entropy", "language-model", "next-word"] = "training"
+    kind: Literal[
+        "training", "inference", "program", "cross-entropy", "language-model", "next-word", "crf", "tagger"
+    ] = "training"
     cell: str = "lstm"
     input_size: int = 128
     hidden_size: int = 128
@@ -70,14 +74,17 @@ class Work:
         """
         if self.kind == "cross-entropy":
             return f"{self.kind}: {self.batch} rows of {self.input_size}, vocabulary {self.classes:,}"
+        if self.kind == "crf":
+            return f"{self.kind}: {self.classes} tags, batch {self.batch}, {self.steps} steps"
         layers = f"{self.num_layers} x {self.hidden_size}" if self.num_layers > 1 else f"{self.hidden_size}"
         directions = " in both directions" if self.bidirectional else ""
         projection = "" if self.input_projection is None else f" to {self.input_projection}"
         vocabulary = f", vocabulary {self.classes:,}" if self.kind in {"language-model", "next-word"} else ""
+        tags = f", {self.classes} tags" if self.kind == "tagger" else ""
         dropout = f", dropout {self.dropout:g}" if self.dropout else ""
         return (
             f"{self.kind}: {self.cell}, {layers} units{directions}, input {self.input_size}{projection}, "
-            f"batch {self.batch}, {self.steps} step{'s' if self.steps > 1 else ''}{vocabulary}{dropout}"
+            f"batch {self.batch}, {self.steps} step{'s' if self.steps > 1 else ''}{vocabulary}{tags}{dropout}"
         )
 
 
@@ -96,6 +103,17 @@ _FIXED: Final = (
     Work(name="one-step", kind="inference", input_size=200, hidden_size=200, num_layers=2, batch=1, steps=1),
     Work(name="mnist", kind="program", input_size=28, input_projection=128),
     Work(name="cross-entropy", kind="cross-entropy", cell="", input_size=200, classes=10_000, batch=700, steps=1),
+    Work(name="crf", kind="crf", cell="", classes=45, batch=32, steps=25),
+    Work(
+        name="crf-tagger",
+        kind="tagger",
+        input_size=150,
+        hidden_size=200,
+        bidirectional=True,
+        classes=45,
+        batch=32,
+        steps=25,
+    ),
     _language_model("language-model", 200),
     _language_model("language-model-small", 200, steps=20, dropout=0.0),
     _language_model("language-model-medium", 650),

@@ -5,9 +5,11 @@ lengths, resets and carried state); ``named.py`` the layers of elman's own cells
 ``noise.py`` draws what dropout of every kind needs.
 ``linear.py`` holds `Linear`, a linear layer on elman's own product.
 ``losses.py`` holds `linear_cross_entropy`, the readout over a vocabulary together with its loss.
+``crf.py`` holds `LinearChainCRF`, to label sequences with.
 ``stream.py`` holds `Stream`, a language model word by word.
 """
 
+from elman.layers.crf import LinearChainCRF
 from elman.layers.linear import Linear, linear
 from elman.layers.losses import LinearCrossEntropy, linear_cross_entropy
 from elman.layers.named import GRU, LSTM, RNN, CoupledLSTM, PeepholeLSTM, ReLURNN, ResetBeforeGRU
@@ -20,6 +22,7 @@ __all__ = [
     "RNN",
     "CoupledLSTM",
     "Linear",
+    "LinearChainCRF",
     "LinearCrossEntropy",
     "PeepholeLSTM",
     "ReLURNN",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elman.backends import reference
-from elman.backends.llvm import draft, gemm, layout, products, program, recurrence
+from elman.backends.llvm import draft, gemm, layout, paths, products, program, recurrence
 from elman.cells import Cell
 from elman.compiler.graph import Graph
 
@@ -183,7 +183,7 @@ def assert_right(case: Case, got: dict[str, Tensor], *, looser: float = 1.0) -> 
 
 def forget() -> None:
     """Let code be loaded, and shapes be laid out, anew."""
-    for module in (layout, products, gemm, draft, program):
+    for module in (layout, products, paths, gemm, draft, program):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from backends.llvm import tiles
 from backends.llvm.compared import everything, forward, make
-from elman.backends.llvm import products
+from elman.backends.llvm import paths, products
 from elman.cells import LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell
 from handwritten import ComputedOperandsCell
 
@@ -66,6 +66,14 @@ def _new_empty(self: Tensor, *shape: Any) -> Tensor:
     return guarded(*sizes, dtype=self.dtype)
 
 
+def _new_zeros(self: Tensor, *shape: Any) -> Tensor:
+    return _new_empty(self, *shape).zero_()
+
+
+def _full(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
+    return guarded(*shape, dtype=dtype).fill_(value)
+
+
 def _empty_like(like: Tensor) -> Tensor:
     return guarded(*like.shape, dtype=like.dtype)
 
@@ -80,7 +88,9 @@ def everything_guarded() -> Iterator[None]:
     with (
         mock.patch.object(Tensor, "new_empty", _new_empty),
         mock.patch.object(Tensor, "to", _to),
+        mock.patch.object(Tensor, "new_zeros", _new_zeros),
         mock.patch.object(torch, "empty_like", _empty_like),
+        mock.patch.object(torch, "full", _full),
     ):
         yield
     release()
@@ -109,6 +119,19 @@ def run_products() -> None:
             products.cross_entropy(x, weight, bias, targets, 1.0, names)
 
 
+def run_paths() -> None:
+    sizes = [(1, 1, 1), (3, 4, 5), (2, 3, 16), (7, 5, 17), (33, 2, 45), (2, 3, 130)]
+    for (batch, time, tags), dtype, scale in itertools.product(sizes, (torch.float32, torch.float64), (1.0, 1e4)):
+        with everything_guarded():
+            shapes = ((batch, time, tags), (tags, tags), (tags,), (tags,))
+            scores = [(torch.randn(shape) * scale).to(dtype) for shape in shapes]
+            lengths, path = torch.randint(0, time + 1, (batch,)), torch.randint(0, tags, (batch, time))
+            lengths, path = moved(lengths), moved(path)
+            losses, kept = paths.forward(*scores, lengths, path)
+            paths.backward(scores[1], scores[3], lengths, path, kept, losses, wanted=True)
+            paths.viterbi(*scores, lengths, -1)
+
+
 def run_tiles() -> None:
     for size, dtype in ((4, torch.float32), (8, torch.float64)):
         for check, cases in tiles.CASES.items():
@@ -127,4 +150,5 @@ if __name__ == "__main__":
     run_tiles()
     run_cells()
     run_products()
+    run_paths()
     print("all inside")

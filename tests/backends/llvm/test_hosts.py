@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from llvmlite import ir
 
-from backends.llvm import compared, tiles
+from backends.llvm import compared, test_paths, tiles
 from backends.llvm.applied import applied
 from backends.llvm.compared import assert_right, everything, make, numbers
 from differentiated import EveryOperationCell
-from elman.backends.llvm import products, runtime
+from elman.backends.llvm import crf, products, runtime
 from elman.backends.llvm.backward import write_backward
 from elman.backends.llvm.cross_entropy import write_cross_entropy
 from elman.backends.llvm.forward import write_forward
@@ -22,6 +22,7 @@ from elman.backends.llvm.functions import POINTWISE
 from elman.backends.llvm.gemm import write_tiles
 from elman.backends.llvm.linear import write_linear
 from elman.backends.llvm.vectors import Shape
+from elman.backends.llvm.viterbi import write_viterbi
 from elman.cells import LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell, RNNCell
 from elman.compiler.plan import plan
 
@@ -108,6 +109,15 @@ def test_products(dtype, other):
 
 
 @types
+def test_paths_of_tags(dtype, other):
+    for sizes in ((1, 1, 1), (7, 5, 3), (9, 4, 17), (3, 3, 45)):
+        for with_path in (True, False):
+            test_paths.test_sums_and_gradients(sizes, with_path, dtype)
+        test_paths.test_the_best_path(sizes, dtype)
+    test_paths.test_a_tag_that_was_hopeless(dtype)
+
+
+@types
 def test_functions(dtype, other):
     x = torch.linspace(-30, 30, 1001, dtype=torch.float64).to(dtype)
     for op, right in (("exp", torch.exp), ("sigmoid", torch.sigmoid), ("tanh", torch.tanh)):
@@ -133,7 +143,7 @@ def compiled(triple, processor, features, shape):
     module = ir.Module("everything")
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, features=features, opt=3, reloc="pic")
     module.triple, module.data_layout = triple, str(target.target_data)
-    for write in (write_tiles, write_linear, write_cross_entropy):
+    for write in (write_tiles, write_linear, write_cross_entropy, crf.write_forward, crf.write_backward, write_viterbi):
         write(module, shape)
     for write in (write_forward, write_backward):
         write(module, shape, plan(EveryOperationCell(2, 3).graph))

@@ -66,11 +66,18 @@ def test_steps(dtype, teams):
     assert {(count, None) for count in COUNTS} <= teams
 
 
+@types
+def test_paths(dtype, teams):
+    assert_same_on_all(lambda: threads.of_paths(dtype))
+    assert {(count, None) for count in COUNTS} <= teams
+
+
 def test_on_threads_of_our_own(monkeypatch, teams):
     """Where torch has no pool that we can enter."""
     alone = on(1, lambda: threads.of_cell(threads.CELLS[0], torch.float32))
     dense = on(1, lambda: threads.of_products(torch.float32))
     steps = on(1, lambda: threads.of_steps(torch.float32))
+    paths = on(1, lambda: threads.of_paths(torch.float32))
     monkeypatch.setattr(runtime, "pool", lambda: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     runtime._own_pool.cache_clear()
@@ -83,6 +90,8 @@ def test_on_threads_of_our_own(monkeypatch, teams):
                 assert value.equal(dense[name]), f"{name} on {count} threads"
             for name, value in on(count, lambda: threads.of_steps(torch.float32)).items():
                 assert value.equal(steps[name]), f"{name} on {count} threads"
+            for name, value in on(count, lambda: threads.of_paths(torch.float32)).items():
+                assert value.equal(paths[name]), f"{name} on {count} threads"
     finally:
         runtime._own_pool().shutdown()
         runtime._own_pool.cache_clear()

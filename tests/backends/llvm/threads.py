@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backends.llvm.compared import everything, forget, forward, make, values
-from elman.backends.llvm import draws, layout, products
+from elman.backends.llvm import draws, layout, paths, products
 from elman.backends.llvm.readout import CHUNK
 from elman.cells import Cell, LSTMCell, PeepholeLSTMCell, ResetBeforeGRUCell
 from elman.layers import LinearCrossEntropy, Recurrent, Stream
@@ -81,13 +81,27 @@ def of_steps(dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
             yield f"{batch} {name}", value
 
 
+def of_paths(dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """All results of linear-chain conditional random fields, by name; of some sums are made in logarithms."""
+    for batch, time, tags, scale in ((33, 7, 21, 1.0), (3, 5, 45, 1.0), (7, 9, 5, 1e4)):
+        torch.manual_seed(1)
+        scores = [torch.randn(shape, dtype=dtype) * scale for shape in ((batch, time, tags), (tags, tags), (tags,))]
+        operands = (*scores, scores[2].flip(0), torch.randint(0, time + 1, (batch,)))
+        path, grad = torch.randint(0, tags, (batch, time)), torch.randn(batch, dtype=dtype)
+        losses, kept = paths.forward(*operands, path)
+        found = paths.backward(scores[1], operands[3], operands[4], path, kept, grad, wanted=True)
+        names = ("losses", "emissions", "transitions", "start", "end", "best", "scores")
+        for name, value in zip(names, (losses, *found, *paths.viterbi(*operands, -1)), strict=True):
+            yield f"{batch} {tags} {name}", value
+
+
 def digest() -> str:
     """Return a hash of some of them."""
     hashed = hashlib.sha256()
     for kind in (LSTMCell, ComputedOperandsCell):
         for _, value in of_cell(kind, torch.float32):
             hashed.update(value.numpy().tobytes())
-    for _, value in (*of_products(torch.float32), *of_steps(torch.float32)):
+    for _, value in (*of_products(torch.float32), *of_steps(torch.float32), *of_paths(torch.float32)):
         hashed.update(value.numpy().tobytes())
     return hashed.hexdigest()
 

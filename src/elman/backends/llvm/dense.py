@@ -53,7 +53,7 @@ class DenseKernel(TeamKernel):
 
     def multiply(
         self,
-        m: Integer,
+        m: Integer | int,
         n: Integer | int,
         inner: Integer,
         a: tuple[Pointer, Integer | int],
@@ -91,7 +91,7 @@ class DenseKernel(TeamKernel):
             )
 
     def multiply_transposed(
-        self, n: Integer, rows: Integer, a: tuple[Pointer, Integer], b: tuple[Pointer, Integer], tail: Integer
+        self, n: Integer, rows: Integer, a: tuple[Pointer, Integer], b: tuple[Pointer, Integer], tail: Integer | int
     ) -> None:
         """Write a tile of Aᵀ B, in the same way: `tile_height` columns of A times n vectors of B."""
         with self.loop(0, rows, PIECE) as loop:

@@ -65,6 +65,10 @@ class TeamKernel(Code):
         place = self.builder.gep(address.value, [index.value], source_etype=INT)
         return Integer(self, self.builder.load(place, typ=INT))
 
+    def store_integer(self, address: Pointer, index: Integer, value: Integer) -> None:
+        """Write one of the 64-bit integers at an address."""
+        self.builder.store(value.value, self.builder.gep(address.value, [index.value], source_etype=INT))
+
     def _load(self, field: str) -> ir.Value:
         if field not in self._loaded:
             with self.builder.goto_entry_block():

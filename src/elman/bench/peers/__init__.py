@@ -6,6 +6,7 @@
 ``jax_scan.py``        the cell in `jax.lax.scan`
 ``keras_layers.py``    the layers of Keras on TensorFlow, compiled by XLA
 ``onnx_runtime.py``    the LSTM of ONNX Runtime
+``pytorch_crf.py``     the CRF of the package pytorch-crf
 ``optional.py``        libraries that may not be installed
 =====================  ==========================================================================
 """
@@ -81,7 +82,7 @@ def _cores() -> int:
 
 
 def _of_torch(work: Work) -> bool:
-    return work.cell in _FUSED or work.kind == "cross-entropy"
+    return (work.cell in _FUSED and work.kind != "tagger") or work.kind == "cross-entropy"
 
 
 def _scans(work: Work) -> bool:
@@ -127,6 +128,20 @@ PEERS: Final = (
         warm_up=None,
     ),
     Peer("onnxruntime", "ONNX Runtime", "onnx_runtime:session", _single_steps, ("onnx", "onnxruntime")),
+    Peer(
+        "pytorch-crf",
+        "the CRF of the package pytorch-crf; in a tagger behind elman's layer",
+        "pytorch_crf:crf",
+        lambda work: work.kind in {"crf", "tagger"},
+        ("torchcrf",),
+    ),
+    Peer(
+        "torch.nn+pytorch-crf",
+        "that CRF behind what torch has for the layer",
+        "pytorch_crf:tagger",
+        lambda work: work.kind == "tagger" and work.cell in _FUSED,
+        ("torchcrf",),
+    ),
 )
 
 

@@ -20,7 +20,7 @@ from elman.layers import LinearCrossEntropy, Recurrent
 from elman.tasks.classification.model import SequenceClassifier
 from elman.tasks.language_model.model import LanguageModel
 
-__all__ = ["cells", "layer", "layer_without_onednn"]
+__all__ = ["cells", "layer", "layer_gradients", "layer_without_onednn", "matching"]
 
 _LAYERS: Final[dict[type[Cell], Any]] = {
     LSTMCell: nn.LSTM,
@@ -46,12 +46,12 @@ def layer(example: Example, threads: int) -> Program:
 
 def _layer(example: Example, **options: Any) -> Program:
     """A layer, or a language model that says the next word, with its time first."""
-    module = _matching(example.layer)
+    module = matching(example.layer)
     if example.work.kind == "next-word":
         return torch_program(
             example, _NextWord(cast(NextWord, example.model), module), dict, time_first=True, **options
         )
-    return torch_program(example, module, partial(_gradients, module, example.layer), time_first=True, **options)
+    return torch_program(example, module, partial(layer_gradients, module, example.layer), time_first=True, **options)
 
 
 def layer_without_onednn(example: Example, threads: int) -> Program:
@@ -106,7 +106,7 @@ class _Classifier(nn.Module):
         self.ours, self.dropout = [model], model.config.output_dropout  # in a list: not a part of this module
         self.scale = model.specification.scale
         self.projection = _copied(model.recurrent.projection) if model.recurrent.projection is not None else None
-        self.recurrent = _matching(model.recurrent, batch_first=True)
+        self.recurrent = matching(model.recurrent, batch_first=True)
         self.readout = _copied(model.readout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class _Classifier(nn.Module):
         return logits
 
     def gradients(self) -> Results:
-        results = _gradients(self.recurrent, self.ours[0].recurrent, "recurrent.")
+        results = layer_gradients(self.recurrent, self.ours[0].recurrent, "recurrent.")
         linear = {"recurrent.projection": self.projection, "readout": self.readout}
         for place, module in linear.items():
             if module is not None:
@@ -136,7 +136,7 @@ class _LanguageModel(nn.Module):
         self.ours = [model]  # in a list: not a part of this module
         self.embedding = copy.deepcopy(model.embedding)
         self.dropped = nn.Dropout(model.recurrent.input_dropout)
-        self.recurrent = _matching(model.recurrent)
+        self.recurrent = matching(model.recurrent)
         self.recurrent.dropout = model.recurrent.dropout
         self.readout = _copied(model.readout)
 
@@ -146,7 +146,7 @@ class _LanguageModel(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), state
 
     def gradients(self) -> Results:
-        results = _gradients(self.recurrent, self.ours[0].recurrent, "recurrent.")
+        results = layer_gradients(self.recurrent, self.ours[0].recurrent, "recurrent.")
         for place, module in {"embedding": self.embedding, "readout": self.readout}.items():
             results |= {f"gradient of {place}.{name}": _grad(p).clone() for name, p in module.named_parameters()}
         return results
@@ -181,7 +181,7 @@ def _copied(linear: nn.Linear | LinearCrossEntropy) -> nn.Linear:
     return copied
 
 
-def _matching(layer: Recurrent, *, batch_first: bool = False) -> nn.RNNBase:
+def matching(layer: Recurrent, *, batch_first: bool = False) -> nn.RNNBase:
     """Return the layer of torch that computes the same, with the same weights."""
     module: nn.RNNBase = _LAYERS[layer.cell](
         layer.cell_at(0, 0).input_size,
@@ -216,7 +216,7 @@ def _copy(cell: Cell, theirs: dict[str, nn.Parameter], suffix: str) -> None:
         from_h[2 * cell.hidden_size :] = cell.bias[len(from_x) :]
 
 
-def _gradients(module: nn.RNNBase, layer: Recurrent, prefix: str = "") -> Results:
+def layer_gradients(module: nn.RNNBase, layer: Recurrent, prefix: str = "") -> Results:
     """Return torch's gradients by elman's names."""
     theirs = {name: _grad(p) for name, p in module.named_parameters()}
     results: Results = {}
