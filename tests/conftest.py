@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import shutil
 import sys
@@ -25,6 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[_CACHE] = tempfile.mkdtemp(prefix="elman-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_CACHE)))
     os.environ["ELMAN_CACHE"] = os.environ[_CACHE]
+
+
+def pytest_runtest_setup() -> None:
+    """Forget what a doctest has left in the same process: `builtins._`, where tyro does not expect anything."""
+    vars(builtins).pop("_", None)
 
 
 def _poisoned(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

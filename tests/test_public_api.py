@@ -35,12 +35,12 @@ PUBLIC = {
     "elman.data": """
         BucketedBatches Columns Corpus Entry FileStatus ImageFormat LabelledData LabelledSequences Level RemoteFile
         Scheme Sentence ShuffledBatches Streams TaggedData Vocabulary Window WordVectors by_length cache_directory
-        complete convert detect fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
+        complete convert cut_text detect fetch hold_out in_order load_corpus load_digits load_idx load_image_folder
         load_labelled load_npz load_tagged read_idx read_picture read_sentences read_vectors spans verify write_idx
     """,
     "elman.tasks": """
-        Generated Reading Sampling ScoredWord Scores Totals generate load_language_model most_surprising read score
-        score_stream
+        Generated Reading Sampling ScoredWord Scores TagPrediction Totals generate label_sentences label_text
+        load_language_model load_tagger most_surprising read score score_stream
     """,
     "elman.training": """
         Board Checkpoint GraphNode LiveReporter Measurement PlainReporter Progress Reporter RunDirectory StepResult

@@ -113,6 +113,19 @@ def characters_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _language_model(tmp_path_factory.mktemp("characters"), "character")
 
 
+@pytest.fixture(scope="session")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of columns, and a run of a tagger that has learned them; not to be changed."""
+    path = tmp_path_factory.mktemp("tagged")
+    sentences = ["the DT B-NP\ncat NN I-NP\nsees VB B-VP\n. . O\n\n", "a DT B-NP\nbig JJ I-NP\ndog NN I-NP\n\n"]
+    for split in ("train", "valid", "test"):
+        (path / f"{split}.txt").write_text("".join(sentences * 12), encoding="utf-8")
+    network = ("--hidden-size", 8, "--embedding-size", 6, "--character-size", 4)
+    training = ("--epochs", 15, "--batch-size", 4, "--learning-rate", 0.05, "--threads", 1, "--no-tensorboard")
+    assert run("train", "tags", "--data", path, *network, *training, "--out", path / "run") == 0
+    return path
+
+
 @pytest.fixture
 def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
     """Puts a text on standard input."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,59 @@ def test_one_bad_picture_among_good_ones(refused, digits_run: Path, sure: tuple[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "elman predict needs files, or --examples N, and not both."),
-        (("a.png", "--examples", 2), "elman predict needs files, or --examples N, and not both."),
+        ((), "elman predict needs files, or --text TEXT, or --examples N, and one of them only."),
+        (
+            ("a.png", "--examples", 2),
+            "elman predict needs files, or --text TEXT, or --examples N, and one of them only.",
+        ),
+        (("a.png", "--json", "--conll"), "--json and --conll are two forms of the same: give one of them."),
+        (("a.png", "-"), "- is standard input, which is read alone: give it, or files."),
+        (("-", "--columns"), "--columns says what files hold, and none is given."),
+        (("--text", "seven"), "must be tagging, got classification."),
+        (("a.png", "--columns"), "must be tagging, got classification."),
+        (("--examples", 1, "--conll"), "must be tagging, got classification."),
         (("--examples", 0), "--examples must be 1 to 359, the test examples, got 0."),
         (("--examples", 360), "--examples must be 1 to 359, the test examples, got 360."),
     ],
 )
 def test_arguments(refused, digits_run: Path, arguments: tuple[object, ...], message: str) -> None:
     assert message in refused("predict", digits_run, *arguments)
+
+
+def test_a_sentence_is_labelled(elman, tagged: Path) -> None:
+    status, out, err = elman("predict", tagged / "run", "--text", "the cat sees .")
+    assert (status, err) == (0, "")
+    assert out == "[NP the cat] [VP sees] .\n\n"
+    answer = json.loads(elman("predict", tagged / "run", "--text", "the cat", "--json").out)
+    assert [(a["source"], a["tokens"], a["tags"]) for a in answer] == [
+        ("text:1", ["the", "cat"], ["B-NP", "I-NP"]),
+    ]
+    assert elman("predict", tagged / "run", "--text", "the cat", "--conll").out == "the B-NP\ncat I-NP\n\n"
+
+
+def test_texts_from_files_and_standard_input(elman, tagged: Path, type_in: Callable[[str | bytes], None]) -> None:
+    Path("a.txt").write_text("the cat sees .\n\na dog\n", encoding="utf-8")
+    expected = "the B-NP\ncat I-NP\nsees B-VP\n. O\n\na B-NP\ndog I-NP\n\n"
+    assert elman("predict", tagged / "run", "a.txt", "--conll").out == expected
+    assert elman("predict", tagged / "run", "a.txt", "a.txt", "--conll").out == 2 * expected
+    type_in("the cat sees .\n\na dog\n")
+    assert elman("predict", tagged / "run", "-", "--conll").out == expected
+
+
+def test_columns_are_labelled(elman, refused, tagged: Path) -> None:
+    out = elman("predict", tagged / "run", tagged / "test.txt", "--columns", "--json").out
+    answers = json.loads(out)
+    assert len(answers) == 24
+    assert answers[0]["tokens"] == ["the", "cat", "sees", "."]
+    assert answers[0]["tags"] == ["B-NP", "I-NP", "B-VP", "O"]
+    Path("bare.txt").write_text("the\ncat\n\n", encoding="utf-8")
+    assert elman("predict", tagged / "run", "bare.txt", "--columns", "--conll").out == "the B-NP\ncat I-NP\n\n"
+    assert "none.txt must be " in refused("predict", tagged / "run", "none.txt")
+    assert "none.txt" in refused("predict", tagged / "run", "none.txt", "--columns")
+
+
+def test_test_sentences_are_compared(elman, tagged: Path) -> None:
+    out = elman("predict", tagged / "run", "--examples", 2, "--conll").out
+    assert out.splitlines()[:4] == ["the B-NP B-NP", "cat I-NP I-NP", "sees B-VP B-VP", ". O O"]
+    metrics = json.loads(elman("evaluate", tagged / "run", "--json").out)
+    assert (metrics["task"], metrics["split"], metrics["f1"], metrics["sentences"]) == ("tagging", "test", 1.0, 24)

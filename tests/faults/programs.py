@@ -16,6 +16,7 @@ SCORING = "tests/tasks/language_model/test_scoring.py"
 SEQUENCE = "tests/tasks/sequence/test_task.py"
 MEMORY = "tests/tasks/memory/test_task.py"
 TAGGED = "tests/data/tagged"
+TAGGER = "tests/tasks/tagging"
 
 FAULTS = (
     # data
@@ -170,44 +171,44 @@ FAULTS = (
     # tasks
     Fault(
         "the scale of the data is dropped",
-        "tasks/classification/model.py",
-        "inputs = x.to(self.readout.weight.dtype) * self.specification.scale",
+        "tasks/sequence/model.py",
+        "inputs = x.to(self.readout.weight.dtype) * self.scale",
         "inputs = x.to(self.readout.weight.dtype)",
         f"{MODEL} -k equations",
     ),
     Fault(
         "the readout sees the lowest layer",
-        "tasks/classification/model.py",
+        "tasks/sequence/model.py",
         "state[0][:, -1].flatten(1)",
         "state[0][:, 0].flatten(1)",
         f"{MODEL} -k one_direction",
     ),
     Fault(
         "the final readout takes the backward direction at the end",
-        "tasks/classification/model.py",
+        "tasks/sequence/model.py",
         "state[0][:, -1].flatten(1)",
         "outputs[:, -1]",
         f"{MODEL} -k two_directions",
     ),
     Fault(
         "the last readout takes the padding",
-        "tasks/classification/model.py",
+        "tasks/sequence/model.py",
         "outputs[torch.arange(len(outputs), device=outputs.device), last]",
         "outputs[:, -1]",
         f"{MODEL} -k 'one_direction or two_directions'",
     ),
     Fault(
-        "accuracy is divided by the size of a batch",
-        "tasks/classification/task.py",
-        '"accuracy": right / len(sequences)',
-        '"accuracy": right / _EVALUATION_BATCH',
+        "the mean of a split is divided by the size of a batch",
+        "tasks/sequence/task.py",
+        "name: total / count for name, total in totals.items()",
+        "name: total / _EVALUATION_BATCH for name, total in totals.items()",
         f"{TASK} -k evaluate_split",
     ),
     Fault(
         "every split is the test split",
-        "tasks/classification/task.py",
-        "self.data.splits().get(split)",
-        'self.data.splits().get("test")',
+        "tasks/sequence/task.py",
+        "self.splits().get(split)",
+        'self.splits().get("test")',
         f"{TASK} -k evaluate_split",
     ),
     Fault(
@@ -512,5 +513,54 @@ FAULTS = (
         ' or (Path(name) / "config.yaml").is_file()',
         "",
         "tests/cli/test_flow.py -k of_its_name",
+    ),
+    Fault(
+        "labels of one sentence are given to another",
+        "tasks/tagging/labelling.py",
+        "            labels_of_row, probabilities_of_row = answers[row]",
+        "            labels_of_row, probabilities_of_row = answers[len(some) - 1 - row]",
+        f"{TAGGER}/test_labelling.py -k order_of",
+    ),
+    Fault(
+        "the spelling of a word goes on past its end",
+        "tasks/tagging/model.py",
+        "self.recurrent(self.embedding(characters), lengths=lengths)",
+        "self.recurrent(self.embedding(characters))",
+        f"{TAGGER}/test_model.py -k past_the_end",
+    ),
+    Fault(
+        "padding counts as a word",
+        "tasks/tagging/specification.py",
+        "labels=self._labels.padded(rows, IGNORED)",
+        "labels=self._labels.padded(rows, 0)",
+        f"{TAGGER}/test_specification.py -k side_by_side",
+    ),
+    Fault(
+        "the loss of the neighbours reads the word itself",
+        "tasks/tagging/model.py",
+        "targets = (known[:, 2:], known[:, :-2])",
+        "targets = (known[:, 1:-1], known[:, :-2])",
+        f"{TAGGER}/test_model.py -k second_loss_by_hand",
+    ),
+    Fault(
+        "frequent words are as often unknown as rare ones",
+        "tasks/tagging/task.py",
+        "rate / (rate + occurrences.clamp(min=1) * (1 - rate))",
+        "rate + 0 * occurrences",
+        f"{TAGGER}/test_task.py -k often_unknown",
+    ),
+    Fault(
+        "accuracy is of the scheme of learning",
+        "tasks/tagging/task.py",
+        "if self._specification.scheme is not None:\n            truth, answers",
+        "if False:\n            truth, answers",
+        f"{TAGGER}/test_task.py -k scheme_of_learning",
+    ),
+    Fault(
+        "the loss of a split is a mean over batches",
+        "tasks/tagging/task.py",
+        "loss += mean.item() * batch.steps",
+        "loss += mean.item() * len(which)",
+        f"{TAGGER}/test_task.py -k one_by_one",
     ),
 )

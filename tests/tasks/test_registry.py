@@ -83,8 +83,8 @@ def test_task_is_the_one_it_says(task) -> None:
         ("mnits", "Did you mean 'mnist'?"),
         ("classification", "Did you mean 'classify'?"),
         ("ptbb", "Did you mean 'ptb'?"),
-        ("zzz", "Known: adding, classify, copy, digits, language-model, memory, mnist, mnist-bidirectional, ptb, "),
-        ("", "Known: adding, classify"),
+        ("zzz", "Known: adding, chunking, classify, copy, digits, language-model, memory, mnist, mnist-bidirectional, "),
+        ("", "Known: adding, chunking, classify"),
     ],
 )
 def test_find_preset_names_the_nearest(name: str, nearest: str) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from elman.data.labelled.source import load_labelled
     from elman.data.streams import Streams, Window
     from elman.data.tagged.batches import BucketedBatches, by_length
+    from elman.data.tagged.characters import cut_text
     from elman.data.tagged.columns import Columns
     from elman.data.tagged.schemes import Scheme, complete, convert, detect, spans
     from elman.data.tagged.sentences import Sentence, TaggedData
@@ -55,6 +56,7 @@ _HOME = {
     "elman.data.labelled.source": ("load_labelled",),
     "elman.data.streams": ("Streams", "Window"),
     "elman.data.tagged.batches": ("BucketedBatches", "by_length"),
+    "elman.data.tagged.characters": ("cut_text",),
     "elman.data.tagged.columns": ("Columns",),
     "elman.data.tagged.schemes": ("Scheme", "complete", "convert", "detect", "spans"),
     "elman.data.tagged.sentences": ("Sentence", "TaggedData"),
@@ -87,6 +89,7 @@ __all__ = [
     "cache_directory",
     "complete",
     "convert",
+    "cut_text",
     "detect",
     "fetch",
     "hold_out",

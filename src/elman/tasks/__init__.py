@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from elman.tasks.language_model.reading import Reading, read
     from elman.tasks.language_model.scoring import ScoredWord, Scores, Totals, most_surprising, score, score_stream
     from elman.tasks.language_model.task import load_language_model
+    from elman.tasks.tagging.labelling import label_sentences, label_text
+    from elman.tasks.tagging.prediction import TagPrediction
+    from elman.tasks.tagging.task import load_tagger
 
 _HOME = {
     "elman.tasks.language_model.generation": ("Generated", "Sampling", "generate"),
@@ -44,6 +47,9 @@ _HOME = {
         "score_stream",
     ),
     "elman.tasks.language_model.task": ("load_language_model",),
+    "elman.tasks.tagging.labelling": ("label_sentences", "label_text"),
+    "elman.tasks.tagging.prediction": ("TagPrediction",),
+    "elman.tasks.tagging.task": ("load_tagger",),
 }
 __getattr__, __dir__ = exports(__name__, _HOME)
 
@@ -53,9 +59,13 @@ __all__ = [
     "Sampling",
     "ScoredWord",
     "Scores",
+    "TagPrediction",
     "Totals",
     "generate",
+    "label_sentences",
+    "label_text",
     "load_language_model",
+    "load_tagger",
     "most_surprising",
     "read",
     "score",

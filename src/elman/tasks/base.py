@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from elman.cells import Cell
+from elman.errors import DataError, describe
 from elman.layers import Recurrent
 from elman.training import GraphNode, StepResult, TrainingConfig
 
-__all__ = ["Prediction", "Predictor", "Task", "TaskConfig"]
+__all__ = ["LabelPrediction", "Labeller", "Prediction", "Predictor", "Task", "TaskConfig"]
 
 
 class TaskConfig(Protocol):
@@ -100,6 +102,10 @@ class Task(ABC, Generic[ConfigT]):
     def notes(self) -> list[str]:
         """What to say before training: the data, what was done to it, the size of the model."""
 
+    def size_of_model(self) -> str:
+        """Say how many parameters there are."""
+        return f"Model: {sum(parameter.numel() for parameter in self.model.parameters()):,} parameters."
+
     def evaluate(self, model: nn.Module) -> dict[str, float] | None:
         """Metrics on the validation split, without its size."""
         metrics = self.evaluate_split(model, "validation")
@@ -137,13 +143,54 @@ class Task(ABC, Generic[ConfigT]):
 
 
 class Predictor(Task[ConfigT]):
-    """A task whose model answers to one input at a time: ``elman predict``."""
+    """A task whose model answers to inputs of the user's: ``elman predict``."""
 
     @classmethod
     @abstractmethod
-    def predict(cls, model: nn.Module, files: Sequence[str]) -> list[Prediction]:
+    def predict(cls, model: nn.Module, files: Sequence[str]) -> Iterable[Prediction]:
         """Answer to files of the user's."""
 
     @abstractmethod
-    def examples(self, model: nn.Module, count: int) -> list[Prediction]:
+    def examples(self, model: nn.Module, count: int) -> Sequence[Prediction]:
         """Answer to some test examples that come with the data."""
+
+    @staticmethod
+    def chosen_examples(number: int, count: int) -> Tensor:
+        """Choose so many of a number of test examples, from the first to the last.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        if not 1 <= count <= number:
+            raise DataError(describe("--examples", expected=f"1 to {number}, the test examples", got=str(count)))
+        return torch.linspace(0, number - 1, count).long()
+
+
+class LabelPrediction(Prediction, Protocol):
+    """The labels of one sequence of tokens."""
+
+    def as_conll(self) -> str:
+        """For programs that read columns: a token and its label a line."""
+
+
+class Labeller(Predictor[ConfigT]):
+    """A task whose model labels the tokens of texts; `predict` reads files of running text."""
+
+    @classmethod
+    @abstractmethod
+    def predict(cls, model: nn.Module, files: Sequence[str]) -> Iterable[LabelPrediction]:
+        """Label text files."""
+
+    @classmethod
+    @abstractmethod
+    def predict_text(cls, model: nn.Module, text: str, source: str) -> Iterable[LabelPrediction]:
+        """Label a text; `source` is what the predictions say they come from."""
+
+    @classmethod
+    @abstractmethod
+    def predict_columns(cls, model: nn.Module, files: Sequence[str]) -> Iterable[LabelPrediction]:
+        """Label files that hold a token a line, as those of the training data."""
+
+    @abstractmethod
+    def examples(self, model: nn.Module, count: int) -> Sequence[LabelPrediction]:
+        """Label some test examples that come with the data."""

@@ -12,6 +12,7 @@ from elman.tasks.classification.config import ClassificationConfig, ClassifierCo
 from elman.tasks.language_model.config import LanguageModelConfig, NetworkConfig
 from elman.tasks.memory.config import MemoryConfig
 from elman.tasks.sequence.config import SequenceModelConfig
+from elman.tasks.tagging.config import TaggerConfig, TaggingConfig
 from elman.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -165,6 +166,38 @@ TASKS: Final[tuple[TaskEntry, ...]] = (
                     model=NetworkConfig(hidden_size=256, embedding_size=64, dropout=0.2, output_dropout=0.2),
                     training=TrainingConfig(
                         epochs=20, batch_size=50, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
+                    ),
+                ),
+            ),
+        },
+    ),
+    TaskEntry(
+        name="tagging",
+        command="tags",
+        summary="Which tag does each word of a sentence have, or each character of a text?",
+        config=TaggingConfig,
+        home="elman.tasks.tagging.task:Tagging",
+        presets={
+            "chunking": Preset(
+                "CoNLL-2000: noun phrases, verb phrases and the like; two directions of 200, spelling, and a CRF.",
+                TaggingConfig(
+                    data="conll2000",
+                    scheme="BIOES",
+                    lower_case=True,
+                    model=TaggerConfig(character_size=50, input_dropout=0.5, output_dropout=0.5),
+                    training=TrainingConfig(
+                        epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", clip_norm=5.0
+                    ),
+                ),
+            ),
+            "python-tokens": Preset(
+                "The kind of token that each character of Python source belongs to: nothing to download, two minutes.",
+                TaggingConfig(
+                    data="python-tokens",
+                    unknown_rate=0.0,
+                    model=TaggerConfig(hidden_size=128, embedding_size=32),
+                    training=TrainingConfig(
+                        epochs=3, batch_size=32, learning_rate=4e-3, schedule="cosine", clip_norm=1.0
                     ),
                 ),
             ),

@@ -127,7 +127,7 @@ def test_drawing() -> None:
 
 def test_examples_are_spread_over_the_test_split() -> None:
     task = Labels(None)
-    assert task.chosen_examples(4).tolist() == [0, 2, 4, 6]
+    assert task.chosen_examples(7, 4).tolist() == [0, 2, 4, 6]
     for count in (0, 8):
         with pytest.raises(DataError, match=rf"--examples must be 1 to 7, the test examples, got {count}"):
-            task.chosen_examples(count)
+            task.chosen_examples(7, count)

@@ -112,7 +112,7 @@ class Classification(SequenceTask[ClassificationConfig]):
 
     def examples(self, model: nn.Module, count: int) -> list[Prediction]:
         """Classify some test sequences, from the first to the last."""
-        classifier, chosen = cast(SequenceClassifier, model), self.chosen_examples(count)
+        classifier, chosen = cast(SequenceClassifier, model), self.chosen_examples(len(self.data.test), count)
         some = self.data.test.select(chosen)
         return [
             ClassPrediction.of(classifier, f"test example {index}", x, probabilities, truth=self.data.classes[y])

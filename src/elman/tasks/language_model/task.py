@@ -114,10 +114,10 @@ class LanguageModelling(Task[LanguageModelConfig]):
 
     def notes(self) -> list[str]:
         """The data and the model in a few lines."""
-        corpus, parameters = self.corpus, sum(parameter.numel() for parameter in self.model.parameters())
+        corpus = self.corpus
         sizes = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
         known = f"{len(corpus.vocabulary):,} known"
-        return [f"{corpus.name}: {sizes} {self.unit}; {known}. Model: {parameters:,} parameters.", *corpus.notes]
+        return [f"{corpus.name}: {sizes} {self.unit}; {known}. {self.size_of_model()}", *corpus.notes]
 
     @property
     def unit(self) -> str:

@@ -118,8 +118,9 @@ class Memory(SequenceTask[MemoryConfig]):
 
     def examples(self, model: nn.Module, count: int) -> list[Prediction]:
         """Answer to some test sequences, from the first to the last."""
-        chosen = self.chosen_examples(count)
-        some = self.splits()["test"].select(chosen)
+        test = self.splits()["test"]
+        chosen = self.chosen_examples(len(test), count)
+        some = test.select(chosen)
         with torch.inference_mode():
             answers = model.eval()(some.x)
         return [*self.problem.predictions([f"test example {k}" for k in chosen.tolist()], some, answers)]

@@ -9,7 +9,6 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from elman.errors import DataError, describe
 from elman.insight import GradientFlow, gradient_flow
 from elman.tasks.base import Predictor, TaskConfig
 from elman.tasks.drawing import draw_linear, draw_recurrent
@@ -124,21 +123,6 @@ class SequenceTask(Predictor[ConfigT]):
             *draw_linear("readout", "readout/state", model.outputs),
             GraphNode(f"loss/{self.measured_by}", title, ("readout/output", "inputs/y"), ()),
         ]
-
-    def size_of_model(self) -> str:
-        """Say how many parameters there are."""
-        return f"Model: {sum(parameter.numel() for parameter in self.model.parameters()):,} parameters."
-
-    def chosen_examples(self, count: int) -> Tensor:
-        """Choose some test examples, from the first to the last.
-
-        Raises:
-            DataError: there are not so many.
-        """
-        number = len(self.splits()["test"])
-        if not 1 <= count <= number:
-            raise DataError(describe("--examples", expected=f"1 to {number}, the test examples", got=str(count)))
-        return torch.linspace(0, number - 1, count).long()
 
     @property
     def _sequence_model(self) -> SequenceModel:
