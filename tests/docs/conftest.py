@@ -36,14 +36,24 @@ def speaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return short_run(path, "pydoc", "--steps", "5", "--hidden-size", "16")
 
 
+@pytest.fixture(scope="session")
+def labelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of a small tagger of Python's source."""
+    path = tmp_path_factory.mktemp("labelling") / "run"
+    return short_run(path, "python-tokens", "--steps", "2", "--hidden-size", "8")
+
+
 @pytest.fixture
-def folder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path, speaking: Path) -> Callable[[Path], Path]:
+def folder_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path, speaking: Path, labelling: Path
+) -> Callable[[Path], Path]:
     """Enter a new folder with the runs that pages speak of, and the YAML files that this one shows."""
 
     def enter(page: Path) -> Path:
         for run in ("RUN", "run", "runs/first"):
             shutil.copytree(trained, tmp_path / run)
         shutil.copytree(speaking, tmp_path / "runs/pydoc")
+        shutil.copytree(labelling, tmp_path / "runs/python")
         for block in blocks(page, "yaml"):
             name, _, _ = block.text.removeprefix("# ").partition("\n")
             (tmp_path / name).write_text(block.text, encoding="utf-8")

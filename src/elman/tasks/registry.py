@@ -184,9 +184,17 @@ TASKS: Final[tuple[TaskEntry, ...]] = (
                     data="conll2000",
                     scheme="BIOES",
                     lower_case=True,
-                    model=TaggerConfig(character_size=50, input_dropout=0.5, output_dropout=0.5),
+                    validation=0.05,
+                    model=TaggerConfig(
+                        character_size=25,
+                        neighbour_loss=0.1,
+                        input_dropout=0.5,
+                        output_dropout=0.5,
+                        variational=True,
+                        recurrent_dropout=0.25,
+                    ),
                     training=TrainingConfig(
-                        epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", clip_norm=5.0
+                        epochs=20, batch_size=16, learning_rate=2e-3, schedule="cosine", clip_norm=5.0
                     ),
                 ),
             ),
