@@ -83,7 +83,10 @@ def test_task_is_the_one_it_says(task) -> None:
         ("mnits", "Did you mean 'mnist'?"),
         ("classification", "Did you mean 'classify'?"),
         ("ptbb", "Did you mean 'ptb'?"),
-        ("zzz", "Known: adding, chunking, classify, copy, digits, language-model, memory, mnist, mnist-bidirectional, "),
+        (
+            "zzz",
+            "Known: adding, chunking, classify, copy, digits, language-model, memory, mnist, mnist-bidirectional, ",
+        ),
         ("", "Known: adding, chunking, classify"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from elman.data import Sentence, TaggedData, cut_text
+from elman.data import Sentence, TaggedData, convert, cut_text
 from elman.errors import DataError
 from elman.tasks.tagging import labelling
 from elman.tasks.tagging.config import TaggerConfig
@@ -21,7 +21,7 @@ MakeTagger = Callable[..., Tagger]
 def alone(tagger: Tagger, sentence: Sentence) -> tuple[str, ...]:
     batch = EncodedSentences(tagger.specification, [sentence]).batch([0])
     labels, _ = tagger.decode(tagger.scores(batch), batch)
-    return tagger.specification.tags(labels[0, : len(sentence)].tolist())
+    return convert(tagger.specification.tags(labels[0, : len(sentence)].tolist()), "BIO")
 
 
 @pytest.mark.parametrize("at_once", [2, 512])
@@ -98,3 +98,16 @@ def test_training_mode_does_not_reach_the_answers(make_tagger: MakeTagger) -> No
     tagger: Any = make_tagger(input_dropout=0.5).train()
     first, second = (next(label_text(tagger, "the big cat sees the dog .")) for _ in range(2))
     assert first == second
+
+
+def test_answers_are_in_bio(make_data: Callable[..., TaggedData]) -> None:
+    torch.manual_seed(0)
+    data = make_data()
+    splits = {name: [Sentence(s.tokens, convert(s.tags, "BIOES")) for s in some] for name, some in data.splits.items()}
+    specification = Specification.of(TaggedData("little", splits, "word", "BIOES"))
+    tagger = Tagger(TaggerConfig(hidden_size=5, embedding_size=3), specification)
+    with torch.no_grad():
+        tagger.readout.bias[[specification.labels.index(tag) for tag in ("S-NP", "E-NP")]] = 20.0
+    answers = list(label_sentences(tagger, splits["test"], "test"))
+    for sentence, answer in zip(splits["test"], answers, strict=True):
+        assert answer.tags == alone(tagger, sentence) == ("B-NP",) * len(sentence)

@@ -13,7 +13,7 @@ WORDS = TagPrediction(
     tags=("B-NP", "B-VP", "B-NP", "I-NP", "O"),
     probabilities=(0.9, 0.8, 0.7, 0.6, 1.0),
     level="word",
-    scheme="BIO",
+    spans_are_written=True,
     kinds=("NP", "VP"),
 )
 CODE = TagPrediction(
@@ -22,7 +22,7 @@ CODE = TagPrediction(
     tags=("B-name", "O", "B-operator", "O", *["B-string", *["I-string"] * 4], "O"),
     probabilities=(1.0,) * 10,
     level="character",
-    scheme="BIO",
+    spans_are_written=True,
     kinds=("name", "operator", "string"),
 )
 
@@ -80,7 +80,9 @@ def test_code_for_people() -> None:
 
 
 def test_plain_tags() -> None:
-    plain = TagPrediction(**{**vars(WORDS), "tags": ("PR", "VB", "DT", "NN", "."), "scheme": None, "kinds": ("DT",)})
+    plain = TagPrediction(
+        **{**vars(WORDS), "tags": ("PR", "VB", "DT", "NN", "."), "spans_are_written": False, "kinds": ("DT",)}
+    )
     assert shown(plain) == "He/PR likes/VB the/DT cat/NN ./.\n"
     assert plain.as_conll().startswith("He PR\nlikes VB\n")
     assert "spans" not in plain.as_json()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from elman.data import Sentence, by_length, cut_text
+from elman.data import Sentence, by_length, convert, cut_text
 from elman.data.text.files import TextFile
 from elman.errors import DataError, describe
 from elman.tasks.tagging.model import Tagger
@@ -89,13 +89,14 @@ def _prediction(
     model: Tagger, source: str, tokens: tuple[str, ...], labels: Sequence[int], probabilities: Sequence[float]
 ) -> TagPrediction:
     known = model.specification
+    tags = known.tags(labels)
     return TagPrediction(
         source=source,
         tokens=tokens,
-        tags=known.tags(labels),
+        tags=tags if known.scheme is None else convert(tags, "BIO"),
         probabilities=tuple(probabilities),
         level=known.level,
-        scheme=known.scheme,
+        spans_are_written=known.scheme is not None,
         kinds=known.kinds,
     )
 
@@ -109,6 +110,6 @@ def _joined(pieces: Iterator[TagPrediction], source: str) -> TagPrediction:
         tags=tuple(tag for piece in found for tag in piece.tags),
         probabilities=tuple(p for piece in found for p in piece.probabilities),
         level=found[0].level,
-        scheme=found[0].scheme,
+        spans_are_written=found[0].spans_are_written,
         kinds=found[0].kinds,
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from elman.data import Level, Scheme, spans
+from elman.data import Level, spans
 
 __all__ = ["Span", "TagPrediction"]
 
@@ -42,7 +42,7 @@ class TagPrediction:
         tags: one a token.
         probabilities: of each tag at its place.
         level: whether tokens are words or characters.
-        scheme: how spans are written in tags; None where tags are labels without more.
+        spans_are_written: whether tags write spans, in BIO; they are labels without more otherwise.
         kinds: all that the model knows, so that each has its colour.
         truth: the tags they have, where that is known.
     """
@@ -52,14 +52,14 @@ class TagPrediction:
     tags: tuple[str, ...]
     probabilities: tuple[float, ...]
     level: Level
-    scheme: Scheme | None
+    spans_are_written: bool
     kinds: tuple[str, ...]
     truth: tuple[str, ...] | None = None
 
     @property
     def spans(self) -> list[Span]:
         """The spans that the tags write; each token for itself where tags are labels without more."""
-        found = spans(self.tags) if self.scheme else [(tag, k, k + 1) for k, tag in enumerate(self.tags)]
+        found = spans(self.tags) if self.spans_are_written else [(tag, k, k + 1) for k, tag in enumerate(self.tags)]
         between = " " if self.level == "word" else ""
         return [Span(kind, start, end, between.join(self.tokens[start:end])) for kind, start, end in found]
 
@@ -71,7 +71,7 @@ class TagPrediction:
             "tags": list(self.tags),
             "probabilities": [round(p, 6) for p in self.probabilities],
         }
-        if self.scheme is not None:
+        if self.spans_are_written:
             fields["spans"] = [span._asdict() for span in self.spans]
         return fields if self.truth is None else fields | {"truth": list(self.truth)}
 
@@ -80,7 +80,7 @@ class TagPrediction:
 
         Of characters a line is a span and its kind, with a tab between them and ``\n`` and ``\t`` for white space.
         """
-        if self.level == "character" and self.scheme is not None:
+        if self.level == "character" and self.spans_are_written:
             return "".join(f"{_escaped(span.text)}\t{span.kind}\n" for span in self.spans) + "\n"
         separator = " " if self.level == "word" else "\t"
         columns = (self.tokens, self.tags) if self.truth is None else (self.tokens, self.truth, self.tags)
@@ -101,10 +101,10 @@ class TagPrediction:
 
     def _sentence(self, tags: tuple[str, ...]) -> Text:
         line = Text()
-        for piece, kind in _pieces(self.tokens, tags, self.scheme):
+        for piece, kind in _pieces(self.tokens, tags, self.spans_are_written):
             if kind is None:
                 line.append(f"{piece} ")
-            elif self.scheme is None:
+            elif not self.spans_are_written:
                 line.append(piece).append(f"/{kind} ", style=self._style(kind))
             else:
                 line.append(f"[{kind} ", style=self._style(kind)).append(piece).append("] ", style=self._style(kind))
@@ -121,10 +121,12 @@ class TagPrediction:
         return _COLOURS[self.kinds.index(kind) % len(_COLOURS)] if kind in self.kinds else ""
 
 
-def _pieces(tokens: tuple[str, ...], tags: tuple[str, ...], scheme: Scheme | None) -> Iterator[tuple[str, str | None]]:
+def _pieces(
+    tokens: tuple[str, ...], tags: tuple[str, ...], spans_are_written: bool
+) -> Iterator[tuple[str, str | None]]:
     """Yield spans with their kinds, and single words between them with None."""
     place = 0
-    for kind, start, end in spans(tags) if scheme else [(tag, k, k + 1) for k, tag in enumerate(tags)]:
+    for kind, start, end in spans(tags) if spans_are_written else [(tag, k, k + 1) for k, tag in enumerate(tags)]:
         yield from ((token, None) for token in tokens[place:start])
         yield " ".join(tokens[start:end]), kind
         place = end

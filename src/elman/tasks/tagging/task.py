@@ -170,9 +170,12 @@ class Tagging(Labeller[TaggingConfig]):
         chosen = [round(place) for place in np.linspace(0, len(test) - 1, count)]
         found = label_sentences(cast(Tagger, model), [test[k] for k in chosen], "test")
         return [
-            replace(prediction, source=f"test sentence {k}", truth=test[k].tags)
+            replace(prediction, source=f"test sentence {k}", truth=self._as_predicted(test[k].tags))
             for k, prediction in zip(chosen, found, strict=True)
         ]
+
+    def _as_predicted(self, tags: tuple[str, ...]) -> tuple[str, ...]:
+        return tags if self._specification.scheme is None else convert(tags, "BIO")
 
     def graph(self) -> Sequence[GraphNode]:
         """Embedding, recurrent layers with the step of their cell, readout, loss."""
