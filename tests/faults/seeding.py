@@ -1,16 +1,12 @@
-"""Seed a fault into a copy of the sources and run tests on it."""
+"""Seed a fault into a copy of the sources."""
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Fault", "copy_to", "run_tests", "seed"]
+__all__ = ["Fault", "copy_to", "seed"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,10 +31,9 @@ class Fault:
 
 
 def copy_to(folder: Path) -> None:
-    """Copy sources and tests."""
-    ignored = shutil.ignore_patterns("__pycache__")
+    """Copy sources and tests, with what Python has compiled of them: it looks at times and sizes, which stay."""
     for name in ("src", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "pyproject.toml", folder)
 
 
@@ -52,19 +47,3 @@ def seed(fault: Fault, folder: Path) -> None:
             f"{fault.file} holds {fault.old!r} {text.count(fault.old)} times, not once: update the fault."
         )
     file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-
-
-def run_tests(folder: Path, tests: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run tests of a copy in a Python of their own until the first failure."""
-    options = "-x -q --no-header --tb=line -p no:cacheprovider -o addopts= --import-mode=importlib"
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(folder / "src"),
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
-    }
-    command = [sys.executable, "-m", "pytest", *shlex.split(options), *shlex.split(tests)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-    )

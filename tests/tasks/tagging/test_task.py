@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,27 @@ def test_threads_do_not_change_a_bit(make_task: MakeTask, tmp_path: Path, decode
     for other in weights[1:]:
         for name, weight in weights[0].items():
             assert torch.equal(weight, other[name]), name
+
+
+@pytest.mark.parametrize("decoder", ["crf", "softmax"])
+def test_a_run_that_stopped_goes_on_to_the_same_bits(make_task: MakeTask, tmp_path: Path, decoder: str) -> None:
+    """Dropout, the order of batches and unknown words, all of them drawn, stop within an epoch."""
+    options = {"decoder": decoder, "character_size": 3, "input_dropout": 0.4, "variational": True}
+    config = TrainingConfig(steps=9, batch_size=6, tensorboard=False, threads=1)
+
+    def go(name: str, steps: int) -> Mapping[str, torch.Tensor]:
+        task = make_task(config, **options)
+        run = tmp_path / name
+        directory = RunDirectory.open(run) if run.exists() else RunDirectory.create(run, {}, title="little")
+        train(task, replace(config, steps=steps), directory, reporter=Quiet())
+        return load_checkpoint(directory.last).tensors
+
+    whole = go("whole", 9)
+    for steps in (3, 4, 9):
+        pieces = go("pieces", steps)
+    assert whole.keys() == pieces.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, pieces[name]), name
 
 
 def test_the_picture_of_the_model(make_task: MakeTask) -> None:
