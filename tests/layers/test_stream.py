@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -168,6 +169,19 @@ def test_large_logits(far, dtype):
     outputs, _ = Stream(*parts)(torch.tensor([1]))
     assert outputs.isfinite().all()
     close(outputs.exp().sum(), torch.ones((), dtype=dtype), rtol=0, atol=1e-2)
+
+
+@types
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("steps", [5.0, -5.0])
+def test_logits_that_rise_and_fall(steps, batch, dtype):
+    parts = model(vocabulary=CHUNK + 35, dtype=dtype)
+    with torch.no_grad():
+        parts[2].bias += steps * torch.arange(CHUNK + 35)
+    words, state = torch.arange(batch), random_state(parts[1], batch)
+    right = by_hand(*parts, words, state)["outputs"]
+    allowed = 4 * right.abs().max().item() * torch.finfo(dtype).eps
+    close(Stream(*parts)(words, state)[0].double(), right, rtol=0, atol=allowed)
 
 
 @types
@@ -453,6 +467,130 @@ def test_what_torch_must_see():
         close(stream(words)[0], expected)
 
 
+X, WORDS = torch.zeros(2, 7), torch.tensor([1, 2])
+BAD_PARTS = {
+    "Stream: recurrent must be an elman.Recurrent, got LSTM": lambda e, r, o: (e, nn.LSTM(7, 18), o),
+    "Stream: recurrent must be one direction, got both": lambda e, r, o: (e, LSTM(7, 18, bidirectional=True), o),
+    "Stream: embedding must be of input_size=7, got 6": lambda e, r, o: (nn.Embedding(4, 6), r, o),
+    "Stream: readout must be of hidden_size=18 features, got 9": lambda e, r, o: (e, r, LinearCrossEntropy(9, 5)),
+    "Stream: readout must be of hidden_size=18 features, got 8": lambda e, r, o: (e, r, nn.Linear(8, 5)),
+}
+BAD_INPUTS = {
+    r"Stream: words must be torch.int64 \(batch,\), got torch.int64 \(\)\. For one word": (torch.tensor(1), None),
+    r"Stream: words must be torch.int64 \(batch,\), got torch.float32 \(2, 7\)": (X, None),
+    r"Stream: words must be torch.int64 \(batch,\), got torch.int32 \(2,\)": (WORDS.int(), None),
+    r"Stream: words must be 0 to 12, got 13": (torch.tensor([0, 13]), None),
+    r"Stream: words must be 0 to 12, got -1": (torch.tensor([-1, 0]), None),
+    r"Recurrent\(LSTMCell\): state must be a sequence of states \(h, c\), got one tensor": (WORDS, X),
+    r"Recurrent\(LSTMCell\): state must be a sequence of states \(h, c\), got 1": (WORDS, [X]),
+    r"Recurrent\(LSTMCell\): state h must be .*, got \(3, 2, 1, 18\)": (WORDS, [torch.zeros(3, 2, 1, 18)] * 2),
+}
+
+
+# steps after others, of the same kind or another
+
+
+def after_steps(**options):
+    """A stream that has done steps, and the words and the state of the next."""
+    parts = model(**options)
+    stream, words, state = Stream(*parts), torch.tensor([4, 5]), random_state(parts[1], 2)
+    for _ in range(2):
+        _, state = stream(words, state)
+    return stream, words, state
+
+
+@FORWARD_MODE
+def test_a_later_step_sees_what_torch_must_see():
+    stream, words, state = after_steps()
+    expected, _ = stream(words, state)
+    for on, reason in {torch.autocast("cpu"): "autocast is on", forward_ad.dual_level(): "forward mode"}.items():
+        with on, pytest.raises(BackendError, match=reason):
+            stream(words, state)
+        assert stream(words, state)[0].equal(expected)
+    with pytest.raises(BackendError, match=r"torch\.func is at work"):
+        vmap(lambda word: stream(words, state)[0])(words)
+    stream(words, state)
+    with backend("reference"):
+        outputs, _ = stream(words, state)
+    assert not outputs.equal(expected)  # other code, other bits
+    close(outputs, expected)
+
+
+@pytest.mark.parametrize("message", BAD_INPUTS)
+def test_a_later_step_sees_what_does_not_fit(message):
+    stream, words, state = after_steps()
+    inputs, given = BAD_INPUTS[message]
+    with pytest.raises(ShapeError, match=message):
+        stream(inputs, state if given is None and inputs.shape == words.shape else given)
+    stream(words, state)
+
+
+def test_later_steps_of_another_kind():
+    stream, words, state = after_steps()
+    right, final = stream(words, state)
+    one, _ = stream(words[:1], [s[:1] for s in state])
+    close(one, right[:1])
+    scattered = [s.transpose(1, 3).contiguous().transpose(1, 3) for s in state]
+    assert stream(words, scattered)[0].equal(right)
+    assert stream(words, [torch._neg_view(-s) for s in state])[0].equal(right)
+    assert stream(words, [s.clone().requires_grad_() for s in state])[0].equal(right)
+    with torch.inference_mode():
+        assert stream(words, state)[0].equal(right)
+    with pytest.raises(BackendError, match="differ in type or device"):
+        stream(words, [s.double() for s in state])
+    with pytest.raises(BackendError, match="differ in type or device"):
+        stream(words, [s.to("meta") for s in state])
+    assert stream(words, state)[1].c.equal(final.c)
+
+
+def test_the_number_of_threads_between_steps():
+    stream, words, state = after_steps(hidden=200, vocabulary=3 * CHUNK + 1)  # which several threads are worth
+    expected, before = stream(words, state), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            outputs, final = stream(words, state)
+            assert outputs.equal(expected[0])
+            assert final.h.equal(expected[1].h)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_step_in_the_midst_of_another(monkeypatch):
+    """As another thread may do one: each has working memory of its own."""
+    stream, words, state = after_steps()
+    step, memories = stream._ready.step, []
+    program = step._program
+
+    def in_the_midst(addresses):
+        memories.append(addresses[2])
+        if len(memories) == 1:
+            stream(words, state)
+        program(addresses)
+
+    monkeypatch.setattr(step, "_program", in_the_midst)
+    stream(words, state)
+    assert len(set(memories)) == 2
+
+
+def test_steps_at_the_same_time():
+    """Each in a thread of Python's, from its own state: none writes where another works."""
+    parts = model(hidden=70, vocabulary=300)
+    stream, starts = Stream(*parts), [random_state(parts[1], 2) for _ in range(4)]
+
+    def run(state):
+        with backend("llvm"):
+            for word in range(40):
+                outputs, state = stream(torch.tensor([word % 13, 1]), state)
+        return outputs, state
+
+    expected = [run(state) for state in starts]
+    with ThreadPoolExecutor(4) as threads:
+        for (outputs, state), (right, final) in zip(threads.map(run, starts), expected, strict=True):
+            assert outputs.equal(right)
+            assert state.c.equal(final.c)
+
+
 def test_compiled_by_torch():
     parts = model()
     stream, words = Stream(*parts), torch.tensor([4, 5])
@@ -496,25 +634,6 @@ def test_the_log_says_why(caplog, monkeypatch):
 
 
 # errors
-
-X, WORDS = torch.zeros(2, 7), torch.tensor([1, 2])
-BAD_PARTS = {
-    "Stream: recurrent must be an elman.Recurrent, got LSTM": lambda e, r, o: (e, nn.LSTM(7, 18), o),
-    "Stream: recurrent must be one direction, got both": lambda e, r, o: (e, LSTM(7, 18, bidirectional=True), o),
-    "Stream: embedding must be of input_size=7, got 6": lambda e, r, o: (nn.Embedding(4, 6), r, o),
-    "Stream: readout must be of hidden_size=18 features, got 9": lambda e, r, o: (e, r, LinearCrossEntropy(9, 5)),
-    "Stream: readout must be of hidden_size=18 features, got 8": lambda e, r, o: (e, r, nn.Linear(8, 5)),
-}
-BAD_INPUTS = {
-    r"Stream: words must be torch.int64 \(batch,\), got torch.int64 \(\)\. For one word": (torch.tensor(1), None),
-    r"Stream: words must be torch.int64 \(batch,\), got torch.float32 \(2, 7\)": (X, None),
-    r"Stream: words must be torch.int64 \(batch,\), got torch.int32 \(2,\)": (WORDS.int(), None),
-    r"Stream: words must be 0 to 12, got 13": (torch.tensor([0, 13]), None),
-    r"Stream: words must be 0 to 12, got -1": (torch.tensor([-1, 0]), None),
-    r"Recurrent\(LSTMCell\): state must be a sequence of states \(h, c\), got one tensor": (WORDS, X),
-    r"Recurrent\(LSTMCell\): state must be a sequence of states \(h, c\), got 1": (WORDS, [X]),
-    r"Recurrent\(LSTMCell\): state h must be .*, got \(3, 2, 1, 18\)": (WORDS, [torch.zeros(3, 2, 1, 18)] * 2),
-}
 
 
 @pytest.mark.parametrize("message", BAD_PARTS)

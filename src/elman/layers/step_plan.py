@@ -2,29 +2,32 @@
 
 Nothing is copied, so that no copy can be out of date; and a module may get other parameters, other parts, another type
 or another place between two steps.
+
+What was found of the words and the state of a step need not be looked up again for others of the same kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as common
 
+from elman.backends.alike import Alike
+from elman.backends.autograd import intercepted
 from elman.backends.llvm import runtime
 from elman.backends.llvm.draft import Sizes
+from elman.backends.llvm.recurrence import Step
+from elman.backends.selection import wanted
 from elman.compiler.graph import Graph
 from elman.layers.linear import Linear
 from elman.layers.losses import LinearCrossEntropy
 from elman.layers.recurrent import Recurrent
 
-__all__ = ["Plan"]
-
-_FACTS: Final = attrgetter("shape", "dtype")
+__all__ = ["Plan", "Ready"]
 
 _PARTS: Final = ("embedding", "recurrent", "readout")
 
@@ -53,7 +56,7 @@ class Plan:
         links: what was found in the modules: parts, options and weights, None for those that are not there.
         hooks: of the modules.
         weights: tensors.
-        facts: of each weight.
+        alike: the kinds of the weights.
         addresses: of each weight.
     """
 
@@ -65,7 +68,7 @@ class Plan:
     links: Sequence[Link]
     hooks: Sequence[Mapping[int, Any]]
     weights: Sequence[Tensor]
-    facts: Sequence[tuple[Any, ...]]
+    alike: Alike
     addresses: Sequence[int]
 
     @classmethod
@@ -100,7 +103,7 @@ class Plan:
             ],
             hooks=hooks,
             weights=weights,
-            facts=[_FACTS(weight) for weight in weights],
+            alike=Alike(*weights),
             addresses=[weight.data_ptr() for weight in weights],
         )
 
@@ -111,11 +114,37 @@ class Plan:
         for there, name, part in self.links:
             if there.get(name) is not part:
                 return False
-        weights = self.weights
+        return list(map(Tensor.data_ptr, self.weights)) == self.addresses and self.alike(*self.weights)
+
+
+class Ready:
+    """Steps by a plan, for inputs and states of one kind.
+
+    Args:
+        plan: how steps are done.
+        inputs: of a step that was found to be right, in one piece.
+        state: the same.
+    """
+
+    __slots__ = ("_alike", "_states", "_team", "plan", "step")
+
+    def __init__(self, plan: Plan, inputs: Tensor, state: Sequence[Tensor]) -> None:
+        self.plan = plan
+        self._team = runtime.team()
+        self.step = Step(plan.graph, plan.sizes, plan.names, plan.addresses, inputs, state, self._team)
+        self._states = len(state)
+        self._alike = Alike(inputs, *state)
+
+    def serves(self, inputs: Tensor, state: Sequence[Tensor] | None) -> bool:
+        """Tell whether these are of the same kind, and everything else is as it was."""
         return (
-            list(map(Tensor.data_ptr, weights)) == self.addresses
-            and list(map(_FACTS, weights)) == self.facts
-            and all(map(Tensor.is_contiguous, weights))
+            state is not None
+            and len(state) == self._states
+            and self._alike(inputs, *state)
+            and intercepted() is None
+            and wanted() != "reference"
+            and runtime.team() == self._team
+            and self.plan.holds()
         )
 
 

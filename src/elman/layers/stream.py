@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.backends import dispatch
-from elman.backends.llvm import recurrence
+from elman.backends.llvm.memory import whole
 from elman.backends.selection import fall_back, wanted
 from elman.errors import OptionError, ShapeError, describe
 from elman.layers.losses import LinearCrossEntropy
 from elman.layers.recurrent import Recurrent
-from elman.layers.step_plan import Plan
+from elman.layers.step_plan import Plan, Ready
 
 __all__ = ["Stream"]
 
@@ -79,31 +79,29 @@ class Stream:
         self.embedding = embedding
         self.recurrent = recurrent
         self.readout = readout
-        self._plan: Plan | None = None
+        self._ready: Ready | None = None
 
     def __call__(self, inputs: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Any]:
         """Do a step; see the class for shapes."""
         if torch.compiler.is_compiling():
             return self._by_modules(inputs, state)
-        self._check_inputs(inputs)
-        if wanted() == "reference":
-            return self._by_modules(inputs, state)
-        plan = self._current_plan()
-        if isinstance(plan, str):
-            reason: str | None = plan
-        else:
-            state = self.recurrent.initial_state(len(inputs)) if state is None else state
-            self._check_state(inputs, state, plan)
-            if (reason := dispatch.step_refusal(inputs, state, plan.dtype, words=plan.sizes.embedding)) is None:
-                self._check_words(inputs, plan)
-                outputs, final = recurrence.step(plan.graph, plan.sizes, plan.names, plan.addresses, inputs, state)
-                return outputs, self.recurrent.cell.State(*final)
-        fall_back(cast(str, reason), instead="the modules of the stream run one by one")
-        return self._by_modules(inputs, state)
+        ready = self._ready
+        if ready is None or not ready.serves(inputs, state):
+            self._check_inputs(inputs)
+            if wanted() == "reference":
+                return self._by_modules(inputs, state)
+            found = self._prepared(inputs, state)
+            if isinstance(found, str):
+                fall_back(found, instead="the modules of the stream run one by one")
+                return self._by_modules(inputs, state)
+            ready, inputs, state = found
+        self._check_words(inputs, ready.plan)
+        outputs, final = ready.step(inputs, cast(Sequence[Tensor], state))
+        return outputs, self.recurrent.cell.State(*final)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to these modules alone: a copy is one of other modules."""
-        return {**vars(self), "_plan": None}
+        return {**vars(self), "_ready": None}
 
     def __repr__(self) -> str:
         return f"Stream({self.embedding}, {self.recurrent}, {self.readout})"
@@ -117,13 +115,19 @@ class Stream:
             logits = self.readout.logits if isinstance(self.readout, LinearCrossEntropy) else self.readout
             return F.log_softmax(logits(outputs[:, 0]), dim=1), state
 
-    def _current_plan(self) -> Plan | str:
-        """Return how to do a step, or why it cannot be done as one call."""
-        if self._plan is not None and self._plan.holds():
-            return self._plan
-        plan = Plan.of(vars(self))
-        self._plan = None if isinstance(plan, str) else plan
-        return plan
+    def _prepared(self, inputs: Tensor, state: Sequence[Tensor] | None) -> tuple[Ready, Tensor, Sequence[Tensor]] | str:
+        """Return how to do a step as one call, with its inputs and state in one piece; or why it cannot be done so."""
+        ready, self._ready = self._ready, None
+        plan = ready.plan if ready is not None and ready.plan.holds() else Plan.of(vars(self))
+        if isinstance(plan, str):
+            return plan
+        state = self.recurrent.initial_state(len(inputs)) if state is None else state
+        self._check_state(inputs, state, plan)
+        if (reason := dispatch.step_refusal(inputs, state, plan.dtype, words=plan.sizes.embedding)) is not None:
+            return reason
+        inputs, state = whole(inputs), [whole(s) for s in state]
+        self._ready = ready = Ready(plan, inputs, state)
+        return ready, inputs, state
 
     # checks
 

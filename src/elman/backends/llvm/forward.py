@@ -69,8 +69,9 @@ class _Forward(Kernel):
         self.barrier()
         with self.loop(0, self["steps"]) as steps:
             for p in range(len(self.plan.forward)):
+                with self.when(steps.index + p > 0):  # nobody reads another thread's units behind the last phase
+                    self.step_barrier()
                 self._phase(p, steps.index)
-                self.step_barrier()
         self._end()
         self.finish()
 

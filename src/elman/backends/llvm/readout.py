@@ -8,8 +8,8 @@ from typing import Final
 from llvmlite import ir
 
 from elman.backends.llvm.dense import DenseKernel
-from elman.backends.llvm.functions import exp, log
-from elman.backends.llvm.vectors import Integer, Pointer, Shape
+from elman.backends.llvm.functions import exp_of_negative, log
+from elman.backends.llvm.vectors import Integer, Pointer, Shape, Vector
 
 __all__ = ["CHUNK", "LOG_SOFTMAX", "LOG_SOFTMAX_FIELDS", "ROWS", "ROWS_FIELDS", "write_readout"]
 
@@ -55,8 +55,12 @@ class _LogSoftmax(DenseKernel):
         with self.shared(self["rows"] * self._chunks) as item:
             self._reduce(item)
         self.barrier()
-        with self.shared(self["rows"] * self._chunks) as item:
-            self._normalise(item)
+        first, last = self.share(self["rows"] * self._chunks)
+        with self.loop(first // self._chunks, (last + (self._chunks - 1)) // self._chunks) as row:
+            maximum, total = self._sum(row.index)
+            start, end = row.index * self._chunks, (row.index + 1) * self._chunks
+            with self.loop(self.choose(start < first, first, start), end.minimum(last)) as item:
+                self._subtract(item.index, maximum, total)
         self.finish()
 
     def _line(self, item: Integer) -> tuple[Pointer, Integer]:
@@ -76,19 +80,22 @@ class _LogSoftmax(DenseKernel):
         maximum = self.splat(number)
         with self.loop(0, self.vectors(count), carry=[self.constant(0.0)]) as loop:
             mask = self.used(count, loop.index)
-            value = exp(self, (line + loop.index * self.lanes).load(mask) - maximum)
+            value = exp_of_negative(self, (line + loop.index * self.lanes).load(mask) - maximum)
             loop.values = [loop.values[0] + self.blend(mask, value, 0.0)]
         (self.pointer("sums") + item).store_number(self.across(loop.values[0], operator.add))
 
-    def _normalise(self, item: Integer) -> None:
-        first = item - item % self._chunks
-        with self.loop(first, first + self._chunks, carry=[self.lowest]) as loop:
+    def _sum(self, row: Integer) -> tuple[Vector, Vector]:
+        """Return the maximum of a row, and the logarithm of the sum of e^(y - maximum)."""
+        first, last = row * self._chunks, (row + 1) * self._chunks
+        with self.loop(first, last, carry=[self.lowest]) as loop:
             loop.values = [self.larger((self.pointer("maxima") + loop.index).broadcast(), loop.values[0])]
         maximum = loop.values[0]
-        with self.loop(first, first + self._chunks, carry=[self.constant(0.0)]) as loop:
-            part = exp(self, (self.pointer("maxima") + loop.index).broadcast() - maximum)
+        with self.loop(first, last, carry=[self.constant(0.0)]) as loop:
+            part = exp_of_negative(self, (self.pointer("maxima") + loop.index).broadcast() - maximum)
             loop.values = [(self.pointer("sums") + loop.index).broadcast().fma(part, loop.values[0])]
-        total = log(self, loop.values[0])
+        return maximum, log(self, loop.values[0])
+
+    def _subtract(self, item: Integer, maximum: Vector, total: Vector) -> None:
         line, count = self._line(item)
         with self.loop(0, self.vectors(count)) as loop:
             mask = self.used(count, loop.index)

@@ -21,7 +21,7 @@ from elman.backends.untraced import untraced
 from elman.compiler.graph import Graph
 from elman.compiler.plan import plan
 
-__all__ = ["Run", "backward", "forward", "kept_size", "refusal", "stack", "step"]
+__all__ = ["Run", "Step", "backward", "forward", "kept_size", "refusal", "stack"]
 
 
 class Run(NamedTuple):
@@ -129,31 +129,55 @@ def stack(
     return outputs, final
 
 
-@untraced
-def step(
-    graph: Graph, sizes: Sizes, names: tuple[str, ...], weights: Sequence[int], inputs: Tensor, state: Sequence[Tensor]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Do one step of a model; nothing is checked here.
+class Step:
+    """Steps of a model on inputs of one kind; nothing is checked here.
+
+    ``outputs, state = step(inputs, state)``
 
     Args:
         graph: the equations of a step.
         sizes: of all parts.
         names: of the weights, as `step_program` has them.
         weights: their addresses.
-        inputs: words ``(batch,)``, or x ``(batch, features)``.
-        state: each ``(batch, layers, 1, hidden)``.
+        inputs: such as the steps will have.
+        state: the same.
+        team: how many threads a step may use.
 
-    Returns:
-        Log-probabilities ``(batch, vocabulary)``, or outputs ``(batch, hidden)``, and the new states.
+    Shapes:
+        - inputs: words ``(batch,)``, or x ``(batch, features)``; in one piece.
+        - state: each ``(batch, layers, 1, hidden)``, in one piece; so are the new states.
+        - outputs: log-probabilities ``(batch, vocabulary)``, or those of the layers ``(batch, hidden)``.
     """
-    inputs, state, first = whole(inputs), [whole(s) for s in state], state[0]
-    batch, width = inputs.shape[0], sizes.hidden if sizes.readout is None else sizes.readout
-    program, numbers = step_program(graph, first.element_size(), batch, sizes, names, runtime.team())
-    memory, outputs = first.new_empty(numbers), first.new_empty(batch, width)
-    final = tuple([torch.empty_like(s) for s in state])
-    addresses = [tensor.data_ptr() for tensor in (inputs, outputs, memory, *state, *final)]
-    program([*addresses, *weights])
-    return outputs, final
+
+    def __init__(
+        self,
+        graph: Graph,
+        sizes: Sizes,
+        names: tuple[str, ...],
+        weights: Sequence[int],
+        inputs: Tensor,
+        state: Sequence[Tensor],
+        team: int,
+    ) -> None:
+        batch = inputs.shape[0]
+        self._shape = (batch, sizes.hidden if sizes.readout is None else sizes.readout)
+        self._program, self._numbers = step_program(graph, state[0].element_size(), batch, sizes, names, team)
+        self._weights = weights
+        self._spare: list[Tensor] = []  # working memory that no step is using: other threads may be in the midst of one
+
+    @untraced
+    def __call__(self, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Do a step."""
+        first = state[0]
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = first.new_empty(self._numbers)
+        outputs, final = first.new_empty(self._shape), [torch.empty_like(s) for s in state]
+        addresses = [tensor.data_ptr() for tensor in (inputs, outputs, memory, *state, *final)]
+        self._program([*addresses, *self._weights])
+        self._spare.append(memory)
+        return outputs, final
 
 
 @untraced

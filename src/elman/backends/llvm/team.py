@@ -114,10 +114,14 @@ class TeamKernel(Code):
         b.branch(spin)
         b.position_at_end(end)
 
+    def share(self, count: Integer) -> tuple[Integer, Integer]:
+        """Return where this thread's part of so many rounds begins and ends."""
+        return count * self.thread // self.threads, count * (self.thread + 1) // self.threads
+
     @contextmanager
     def shared(self, count: Integer) -> Iterator[Integer]:
         """Write a loop whose rounds all threads share."""
-        with self.loop(count * self.thread // self.threads, count * (self.thread + 1) // self.threads) as loop:
+        with self.loop(*self.share(count)) as loop:
             yield loop.index
 
     def _flush_denormals(self) -> ir.Value:
