@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from elman.cells import Cell
-from elman.insight import fresh_flow
+from elman.cli.flow import _bars
+from elman.insight import GradientFlow, fresh_flow
+from elman.insight.plot import draw
 from elman.tasks.memory.task import Memory
 from elman.tasks.runs import open_run
 
@@ -81,3 +85,22 @@ def test_refusals(refused, words_run: Path) -> None:
     assert "must be classification, memory, got language-model" in refused("check", words_run, "--flow")
     assert "--steps must be at least 1, got 0" in refused("check", "rnn", "--flow", "--steps", 0)
     assert "--plot must be a file that ends in" in refused("check", "rnn", "--flow", "--plot", "a.bmp")
+
+
+@pytest.mark.parametrize(
+    ("norms", "bars"),
+    [
+        ([1.0, 1.1e-7, 0.9e-7, 1e-8], "█▁··"),
+        ([1e300, math.inf, 1e299, math.nan], "█∞▇∞"),
+        ([math.nan] * 2, "∞∞"),
+        ([0.0, 0.0], "··"),
+    ],
+)
+def test_bars(norms: list[float], bars: str) -> None:
+    assert _bars(torch.tensor(norms, dtype=torch.float64)) == bars
+
+
+def test_a_picture_of_what_is_not_finite(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw({"mine": GradientFlow({"h": torch.full((1, 1, 3), math.inf)})}, tmp_path / "a.svg")
+    assert "mine" in (tmp_path / "a.svg").read_text()

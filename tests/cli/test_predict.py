@@ -157,6 +157,17 @@ def test_a_sentence_is_labelled(elman, tagged: Path) -> None:
     assert elman("predict", tagged / "run", "--text", "the cat", "--conll").out == "the B-NP\ncat I-NP\n\n"
 
 
+def test_a_terminal_is_shown_control_characters_written_out(
+    elman, tagged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("predict", tagged / "run", "--text", "the \x1b[2J\x9bcat")
+    assert "\x1b[2J\x9bcat" in elman(*arguments).out  # a program reads what was there
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = elman(*arguments).out
+    assert r"\x1b[2J\x9bcat" in out
+    assert "\x1b[2J" not in out
+
+
 def test_texts_from_files_and_standard_input(elman, tagged: Path, type_in: Callable[[str | bytes], None]) -> None:
     Path("a.txt").write_text("the cat sees .\n\na dog\n", encoding="utf-8")
     expected = "the B-NP\ncat I-NP\nsees B-VP\n. O\n\na B-NP\ndog I-NP\n\n"

@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 _WIDTH = 20  # characters of a curve
 _LEVELS = "·▁▂▃▄▅▆▇█"  # a power of ten each, the last is the largest norm of the row
+_OVERFLOWN = "∞"
 
 _Names = tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="CELL|RUN ...")]]
 
@@ -132,13 +133,20 @@ def _show(flows: Mapping[str, GradientFlow]) -> None:
             colour = "green" if curve.verdict == "flows" else "red"
             bars, verdict = Text(_bars(curve.norms), no_wrap=True), Text(curve.verdict, colour)
             table.add_row(name, what, bars, verdict, first, last, f"x {curve.rate:.3g}")
-    table.caption = "a level is a factor of 10; · is less than 1e-8 of the largest"
+    table.caption = "a level is a factor of 10; · is less than 1e-7 of the largest"
     Console().print(table)
 
 
 def _bars(norms: Tensor) -> str:
     """Draw norms on a logarithmic scale: a character for a few steps, by the largest of them."""
-    width, top = min(len(norms), _WIDTH), float(norms.max())
-    sizes = [float(part.max()) / top if top else 0.0 for part in norms.tensor_split(width)]
+    finite = norms[norms.isfinite()]
+    top = float(finite.max()) if len(finite) else 0.0
+    return "".join(_sign(float(part.max()), top) for part in norms.tensor_split(min(len(norms), _WIDTH)))
+
+
+def _sign(norm: float, top: float) -> str:
+    """Draw a norm beside the largest finite one."""
+    if not math.isfinite(norm):
+        return _OVERFLOWN
     lowest = 1 - len(_LEVELS)
-    return "".join(_LEVELS[max(lowest, math.floor(math.log10(size))) - 1] if size else _LEVELS[0] for size in sizes)
+    return _LEVELS[max(lowest, math.floor(math.log10(norm / top))) - 1] if norm / (top or 1.0) else _LEVELS[0]

@@ -96,8 +96,14 @@ def _answers(
 
 def _show(predictions: Iterable[Prediction]) -> None:
     from rich.console import Console
+    from rich.segment import Segment, Segments
+
+    from elman.cli.texts import visible
 
     console = Console()
     for prediction in predictions:
-        console.print(prediction)
+        segments = console.render(prediction)
+        if console.is_terminal:  # which would obey the control characters of a text
+            segments = (Segment(visible(text, keep="\n"), style) for text, style, _ in segments)
+        console.print(Segments(segments))
         console.print()

@@ -47,7 +47,7 @@ def _panel(axes: Axes, flows: Mapping[str, GradientFlow], place: str) -> None:
         curves = [curve for curve in flow.curves() if curve.place == place]
         for style, curve in zip(_STYLES, curves, strict=False):
             norms = curve.norms.tolist()
-            top = max(top, *(norm for norm in norms if norm < float("inf")))
+            top = max([top, *(norm for norm in norms if norm < float("inf"))])
             label = rf"{name}: $\|\partial L/\partial {curve.state}_t\|$"
             axes.plot(range(1, len(norms) + 1), norms, style, color=f"C{k % 10}", linewidth=1.5, label=label)
     axes.set_yscale("log", nonpositive="mask")

@@ -175,6 +175,7 @@ def test_a_damaged_file_is_named_with_its_line(text, message):
         (CHUNKS, Columns(features=(2,)), "got words in 0, tags in 2, features in 2"),
         (CHUNKS, Columns(features=(1, -2)), "features in 1, 1"),
         (TREE, Columns(features=("UPOS",)), "words in 1, tags in 3, features in 3"),
+        (TREE, Columns(0, 3), "word column must be a column of words, such as FORM, got ID, as the text is CoNLL-U"),
     ],
 )
 def test_columns_that_are_not_there_are_refused(text, columns, message):

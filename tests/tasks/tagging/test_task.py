@@ -11,8 +11,8 @@ import torch
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 from elman.cells import Cell
-from elman.data import Sentence, TaggedData
-from elman.errors import DataError, OptionError
+from elman.data import Sentence, TaggedData, convert
+from elman.errors import CheckpointError, DataError, OptionError
 from elman.tasks.tagging.config import TaggerConfig, TaggingConfig
 from elman.tasks.tagging.task import Tagging
 from elman.training import RunDirectory, TrainingConfig, load_checkpoint, train
@@ -243,5 +243,30 @@ def test_the_picture_of_the_model(make_task: MakeTask) -> None:
 
 def test_what_is_said_before_training(make_task: MakeTask) -> None:
     first, second = make_task().notes()
-    assert first.startswith("little: 23 train, 7 validation, 11 test sentences; 5 tags, 11 words known. Model: ")
+    assert first.startswith("little: 23 train, 7 validation, 11 test sentences; 5 tags, 10 words known. Model: ")
     assert second == "made of dice"
+
+
+def test_resuming_with_other_tags_of_the_same_words_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
+    task = trained(make_task, tmp_path, steps=3)
+    sentences = [replace(s, tags=tuple(reversed(s.tags))) for s in task.data.splits["train"]]
+    other = Tagging(task.config, replace(task.data, splits={**task.data.splits, "train": sentences}))
+    config = replace(other.config.training, steps=5)
+    with pytest.raises(CheckpointError, match="does not fit: sentences was"):
+        train(other, config, RunDirectory.open(tmp_path / "run"), reporter=Quiet())
+
+
+@pytest.mark.parametrize(("own", "other"), [("BIO", "BIOES"), ("BIOES", "BIO")])
+def test_sentences_in_another_scheme_are_measured_alike(
+    make_data: Callable[..., TaggedData], own: str, other: str
+) -> None:
+    data = {scheme: in_scheme(make_data(), scheme) for scheme in (own, other)}
+    torch.manual_seed(0)
+    task = Tagging(TaggingConfig(data="little", model=TaggerConfig(hidden_size=7, embedding_size=5)), data[own])
+    again = Tagging(task.config, data[other], model=task.model)
+    assert again.evaluate_split(task.model.eval(), "test") == task.evaluate_split(task.model, "test")
+
+
+def in_scheme(data: TaggedData, scheme: Any) -> TaggedData:
+    splits = {name: [replace(s, tags=convert(s.tags, scheme)) for s in part] for name, part in data.splits.items()}
+    return replace(data, splits=splits, scheme=scheme)

@@ -209,6 +209,10 @@ def _resolved(columns: Columns, layout: _Layout, tagged: bool) -> Columns:
     if layout.width == 1 and not columns.features:
         return Columns(words=0)
     words = _place("word", "FORM" if columns.words is None and layout.conllu else columns.words or 0, layout)
+    if layout.conllu and words == _CONLLU.index("ID"):
+        cause = "Was the run trained on columns of another kind?"
+        got = f"ID, as {layout.name} is CoNLL-U"
+        raise OptionError(describe("word column", expected="a column of words, such as FORM", got=got, cause=cause))
     features = tuple(_place("feature", column, layout) for column in columns.features)
     tags: int | None
     if columns.tags is not None and not tagged and _is_beyond(columns.tags, layout):

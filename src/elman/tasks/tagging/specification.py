@@ -258,7 +258,7 @@ class EncodedSentences:
         unknown = sorted(set(sentence.tags) - self._specification.label_numbers.keys())
         if unknown:
             expected, got = f"among the {len(self._specification.labels)} of training", ", ".join(unknown)
-            raise DataError(describe("tags", expected=expected, got=got, cause="Is it the same --scheme?"))
+            raise DataError(describe("tags", expected=expected, got=got, cause="Is it data of the same make?"))
         return [self._specification.label_numbers[tag] for tag in sentence.tags]
 
     @property

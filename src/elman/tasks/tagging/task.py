@@ -14,7 +14,16 @@ import torch
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 from torch import Tensor, nn
 
-from elman.data import BucketedBatches, TaggedData, by_length, convert, load_tagged, read_sentences, read_vectors
+from elman.data import (
+    BucketedBatches,
+    Scheme,
+    TaggedData,
+    by_length,
+    convert,
+    load_tagged,
+    read_sentences,
+    read_vectors,
+)
 from elman.errors import DataError, OptionError, describe
 from elman.tasks import runs
 from elman.tasks.base import Labeller
@@ -50,6 +59,7 @@ class Tagging(Labeller[TaggingConfig]):
         if model is None:
             model = _fresh(config, self.data)
         super().__init__(config, model)
+        self.data = _in_scheme(self.data, self._specification.scheme)
         self._encoded = {
             split: EncodedSentences(self._specification, sentences) for split, sentences in self.data.splits.items()
         }
@@ -67,8 +77,8 @@ class Tagging(Labeller[TaggingConfig]):
         return Tagger(config.model, Specification.from_json(description))
 
     def description(self) -> dict[str, Any]:
-        """The specification of the model."""
-        return self._specification.to_json()
+        """The specification of the model, and what tells these training sentences from others."""
+        return {**self._specification.to_json(), "sentences": self.data.checksum}
 
     @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:  # type: ignore[override]  # it depends on the data
@@ -84,7 +94,7 @@ class Tagging(Labeller[TaggingConfig]):
         """The data and the model in a few lines."""
         known = self._specification
         sizes = ", ".join(f"{len(sentences):,} {name}" for name, sentences in self.data.splits.items())
-        shape = f"{len(known.labels)} tags, {len(known.words):,} {self.unit} known"
+        shape = f"{len(known.labels)} tags, {len(known.words.known):,} {self.unit} known"
         return [f"{self.data.name}: {sizes} sentences; {shape}. {self.size_of_model()}", *self.data.notes]
 
     @property
@@ -221,6 +231,17 @@ def _load(config: TaggingConfig) -> TaggedData:
         validation=validation,
         seed=config.training.seed,
     )
+
+
+def _in_scheme(data: TaggedData, scheme: Scheme | None) -> TaggedData:
+    """The data with its spans in the scheme that the model has learned; plain labels stay what they are."""
+    if data.scheme is None or scheme is None or data.scheme == scheme:
+        return data
+    splits = {
+        split: [replace(sentence, tags=convert(sentence.tags, scheme)) for sentence in sentences]
+        for split, sentences in data.splits.items()
+    }
+    return replace(data, splits=splits, scheme=scheme)
 
 
 def _fresh(config: TaggingConfig, data: TaggedData) -> Tagger:
