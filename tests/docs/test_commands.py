@@ -122,7 +122,7 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     """Train, go on, evaluate, predict: shorter than shown, and it reads as shown."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
-    shown, _ = (block.text for block in blocks(README, "console"))
+    shown, *_ = (block.text for block in blocks(README, "console"))
     train, resume, evaluate, predict, board = commands_of(shown)
     threads = torch.get_num_threads()
     try:
@@ -146,7 +146,7 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
 def test_the_language_model_of_the_readme(tmp_path, monkeypatch, capsys):
     """Train, write, evaluate: shorter than shown, and it reads as shown."""
     monkeypatch.chdir(tmp_path)
-    _, shown = (block.text for block in blocks(README, "console"))
+    _, shown, _ = (block.text for block in blocks(README, "console"))
     train, write, evaluate = commands_of(shown)
     threads = torch.get_num_threads()
     try:
@@ -161,6 +161,33 @@ def test_the_language_model_of_the_readme(tmp_path, monkeypatch, capsys):
     assert main(evaluate) == 0
     keys = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert keys == ["task", "split", "perplexity", "loss", "words"]
+    assert all(re.search(rf"^{key} ", shown, re.MULTILINE) for key in keys)
+
+
+def test_the_tagger_of_the_readme(tmp_path, monkeypatch, capsys):
+    """Train, label, evaluate: shorter than shown, and it reads as shown."""
+    monkeypatch.chdir(tmp_path)
+    *_, shown = (block.text for block in blocks(README, "console"))
+    train, label, evaluate = commands_of(shown)
+    threads = torch.get_num_threads()
+    try:
+        assert main([*train, "--steps", "120", "--hidden-size", "32"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    data = shown.splitlines()[1].partition(" Model:")[0]
+    if sys.version_info[:3] == (3, 11, 7):  # the text differs between versions of Python
+        assert data in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(label) == 0
+    spans = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line]
+    start = shown.splitlines().index(f"$ {shlex.join(['elman', *label])}") + 1
+    expected = [line.split(maxsplit=1) for line in shown.splitlines()[start : start + 7]]
+    assert {kind for kind, _ in spans} <= {"keyword", "name", "number", "string", "operator", "comment"}
+    assert expected[0] == ["keyword", "return"]
+    assert expected[-1] == ["number", "1.5e3"]
+    assert main(evaluate) == 0
+    keys = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert keys == ["task", "split", "f1", "precision", "recall", "accuracy", "sentences", "loss", "characters"]
     assert all(re.search(rf"^{key} ", shown, re.MULTILINE) for key in keys)
 
 

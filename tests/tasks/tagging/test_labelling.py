@@ -20,7 +20,7 @@ MakeTagger = Callable[..., Tagger]
 
 def alone(tagger: Tagger, sentence: Sentence) -> tuple[str, ...]:
     batch = EncodedSentences(tagger.specification, [sentence]).batch([0])
-    labels, _ = tagger.decode(tagger.scores(batch), batch)
+    labels = tagger.decode(tagger.scores(batch), batch)
     return convert(tagger.specification.tags(labels[0, : len(sentence)].tolist()), "BIO")
 
 
@@ -58,7 +58,7 @@ def test_tags_of_the_input_are_not_looked_at(make_tagger: MakeTagger) -> None:
 
 
 def test_a_missing_column_is_named(make_tagger: MakeTagger) -> None:
-    with pytest.raises(DataError, match=r"1 further columns, as in training, got 0. Use --columns"):
+    with pytest.raises(DataError, match=r"\(1 beside words and tags\), got 0. Use --columns"):
         list(label_text(make_tagger(features=True), "the cat"))
 
 

@@ -48,7 +48,8 @@ def test_the_crf_loss_by_hand(make_tagger: MakeTagger) -> None:
     every = torch.stack([path_score(tagger, scores[0], [a, b]) for a in labels for b in labels])
     own = path_score(tagger, scores[0], batch.labels[0].tolist())
     assert loss.item() == pytest.approx(((every.logsumexp(0) - own) / 2).item(), rel=1e-12)
-    chosen, probabilities = tagger.decode(scores, batch)
+    chosen = tagger.decode(scores, batch)
+    probabilities = tagger.probabilities(scores, chosen, batch)
     assert chosen[0].tolist() == list(divmod(int(every.argmax()), len(labels)))
     weights = every.softmax(0).reshape(len(labels), -1)
     expected = [weights.sum(1)[chosen[0, 0]].item(), weights.sum(0)[chosen[0, 1]].item()]
@@ -63,7 +64,8 @@ def test_softmax_takes_each_step_by_itself(make_tagger: MakeTagger, sentences: l
     log_p = F.log_softmax(scores, dim=-1)
     losses = [-log_p[b, t, batch.labels[b, t]] for b, size in enumerate(batch.lengths.tolist()) for t in range(size)]
     assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-12)
-    chosen, probabilities = tagger.decode(scores, batch)
+    chosen = tagger.decode(scores, batch)
+    probabilities = tagger.probabilities(scores, chosen, batch)
     assert torch.equal(chosen, scores.argmax(-1))
     assert torch.allclose(probabilities, log_p.exp().amax(-1))
 
@@ -83,7 +85,8 @@ def test_a_padded_batch_is_its_rows_one_by_one(
     batch = encoded.batch(range(len(sentences)))
     loss, scores = tagger(batch)
     together = gradients(tagger, loss * batch.steps)
-    labels, probabilities = tagger.decode(scores, batch)
+    labels = tagger.decode(scores, batch)
+    probabilities = tagger.probabilities(scores, labels, batch)
     total, alone = torch.zeros((), dtype=torch.float64), None
     for k, sentence in enumerate(sentences):
         if len(sentence) == 0:
@@ -91,7 +94,8 @@ def test_a_padded_batch_is_its_rows_one_by_one(
         row = encoded.batch([k])
         own, own_scores = tagger(row)
         total = total + own * row.steps
-        own_labels, own_probabilities = tagger.decode(own_scores, row)
+        own_labels = tagger.decode(own_scores, row)
+        own_probabilities = tagger.probabilities(own_scores, own_labels, row)
         assert labels[k, : len(sentence)].tolist() == own_labels[0].tolist()
         assert torch.allclose(probabilities[k, : len(sentence)], own_probabilities[0], atol=1e-12)
     alone = gradients(tagger, total)

@@ -115,7 +115,7 @@ def test_occurrences_count_known_words() -> None:
 
 
 def test_columns_and_tags_that_do_not_fit() -> None:
-    with pytest.raises(DataError, match=r"1 further columns, as in training, got 0. Use --columns"):
+    with pytest.raises(DataError, match=r"\(1 beside words and tags\), got 0. Use --columns"):
         EncodedSentences(specification(), [Sentence(("the",), ("O",))])
     with pytest.raises(DataError, match=r"tags must be among the 6 of training, got B-XP"):
         EncodedSentences(specification(), [Sentence(("the",), ("B-XP",), (("DT",),))])

@@ -56,7 +56,7 @@ def python_splits() -> tuple[dict[str, list[Sentence]], str]:
     """The sentences by split, and a note on where they are from; modules are held out whole.
 
     Raises:
-        DataError: This Python lacks the source of its library.
+        DataError: This Python lacks the source of its library, or it cannot be read.
 
     Example:
         >>> splits, note = python_splits()
@@ -68,7 +68,11 @@ def python_splits() -> tuple[dict[str, list[Sentence]], str]:
     splits: dict[str, list[Sentence]] = {"train": [], **{split: [] for split in _HELD}}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         if path.stem in sys.stdlib_module_names and path.stat().st_size <= _LARGEST:
-            splits[held.get(path.stem, "train")] += _of_file(path)
+            try:
+                splits[held.get(path.stem, "train")] += _of_file(path)
+            except OSError as error:
+                got = error.strerror or str(error)
+                raise DataError(describe(str(path), expected="readable", got=got)) from error
     if not all(splits.values()):
         cause = "Some systems leave it out of Python; give another --data."
         expected = "in the source of Python's standard library"
@@ -82,7 +86,7 @@ def _of_file(path: Path) -> list[Sentence]:
     try:
         with tokenize.open(path) as file:
             return tagged_source(file.read())
-    except (OSError, SyntaxError, tokenize.TokenError, UnicodeDecodeError):
+    except (SyntaxError, tokenize.TokenError, UnicodeDecodeError):
         return []
 
 

@@ -62,7 +62,9 @@ def label_sentences(
         with torch.inference_mode():
             for which in by_length(encoded.lengths.tolist(), _BATCH):
                 batch = encoded.batch(which).to(device)
-                labels, probabilities = model.decode(model.scores(batch), batch)
+                scores = model.scores(batch)
+                labels = model.decode(scores, batch)
+                probabilities = model.probabilities(scores, labels, batch)
                 answers |= zip(which, zip(labels.tolist(), probabilities.tolist(), strict=True), strict=True)
         for row, sentence in enumerate(some):
             labels_of_row, probabilities_of_row = answers[row]

@@ -119,14 +119,17 @@ class Tagger(nn.Module):
         outputs: Tensor = self.recurrent(torch.cat(inputs, dim=-1), lengths=batch.lengths)[0]
         return outputs
 
-    def decode(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the labels chosen, ``(batch, time)``, and the probability of each; past a sentence's end anything."""
+    def decode(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Return the labels chosen, ``(batch, time)``; past a sentence's end anything."""
         if self.crf is None:
-            probabilities, labels = F.softmax(scores, dim=-1).max(dim=-1)
-            return labels, probabilities
+            return scores.argmax(dim=-1)
         labels, _ = self.crf.decode(scores, batch.lengths)
-        marginals = self.crf.marginals(scores, batch.lengths)
-        return labels, marginals.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        return labels
+
+    def probabilities(self, scores: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+        """Return the probability of each label at its place, ``(batch, time)``; past a sentence's end anything."""
+        every = F.softmax(scores, dim=-1) if self.crf is None else self.crf.marginals(scores, batch.lengths)
+        return every.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
 
 
 class Spelling(nn.Module):

@@ -249,7 +249,10 @@ class EncodedSentences:
     def _numbers_of_tags(self, sentence: Sentence) -> list[int]:
         wanted = len(self._specification.features)
         if len(sentence.features) < wanted:
-            expected, got = f"{wanted} further columns, as in training", f"{len(sentence.features)}"
+            expected, got = (
+                f"with the columns that training had ({wanted} beside words and tags)",
+                f"{len(sentence.features)}",
+            )
             raise DataError(
                 describe("sentences", expected=expected, got=got, cause="Use --columns, and files of them.")
             )

@@ -137,7 +137,7 @@ class Tagging(Labeller[TaggingConfig]):
                 batch = encoded.batch(which).to(_device(model))
                 mean, scores = model(batch)
                 loss += mean.item() * batch.steps
-                labels, _ = self._tagger.decode(scores, batch)
+                labels = self._tagger.decode(scores, batch)
                 for row, length, own in zip(which, batch.lengths.tolist(), labels.tolist(), strict=True):
                     answers[row] = list(self._specification.tags(own[:length]))
         words = int(encoded.lengths.sum())
