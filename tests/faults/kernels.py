@@ -488,8 +488,8 @@ FAULTS = (
     Fault(
         "the last round of a shared loop is left out",
         "backends/llvm/team.py",
-        "count * (self.thread + 1) // self.threads) as loop:",
-        "(count - 1) * (self.thread + 1) // self.threads) as loop:",
+        "count * self.thread // self.threads, count * (self.thread + 1) // self.threads",
+        "count * self.thread // self.threads, (count - 1) * (self.thread + 1) // self.threads",
         f"{TEAM} -k round",
     ),
     Fault(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from elman.errors import OptionError
 from elman.training.config import PositiveInt, Probability
+
+if TYPE_CHECKING:
+    from elman.layers import Recurrent
 
 __all__ = ["RecurrentConfig"]
 
@@ -42,6 +45,27 @@ class RecurrentConfig:
 
     initial_bias: dict[str, float] = field(default_factory=dict)
     """Initial biases by gate, instead of the cell's own: f 0.0 (the LSTM's own is f 1.0)."""
+
+    def layers(self, input_size: int, **options: Any) -> Recurrent:
+        """Make the layers, fresh.
+
+        Args:
+            input_size: features of what the first one reads.
+            options: those of `elman.layers.Recurrent` that not every task has.
+        """
+        from elman.cells import find
+        from elman.layers import Recurrent
+
+        return Recurrent(
+            find(self.cell),
+            input_size,
+            self.hidden_size,
+            self.num_layers,
+            input_dropout=self.input_dropout,
+            dropout=self.dropout,
+            initial_bias=self.initial_bias,
+            **options,
+        )
 
     def __post_init__(self) -> None:
         """Name every conflict between fields in one message."""

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.cells import Cell, find
+from elman.cells import Cell
 from elman.data import Vocabulary
-from elman.layers import LinearCrossEntropy, Recurrent, Stream
+from elman.layers import LinearCrossEntropy, Stream
 from elman.tasks.language_model.config import NetworkConfig
 
 __all__ = ["LanguageModel"]
@@ -53,19 +53,13 @@ class LanguageModel(nn.Module):
         self.vocabulary = vocabulary
         size = config.embedding_size or config.hidden_size
         self.embedding = nn.Embedding(len(vocabulary), size)
-        self.recurrent = Recurrent(
-            find(config.cell),
+        self.recurrent = config.layers(
             size,
-            config.hidden_size,
-            config.num_layers,
-            dropout=config.dropout,
-            input_dropout=config.input_dropout,
             output_dropout=config.output_dropout,
             variational=config.variational,
             recurrent_dropout=config.recurrent_dropout,
             weight_drop=config.weight_drop,
             zoneout=config.zoneout,
-            initial_bias=config.initial_bias,
         )
         self.readout = LinearCrossEntropy(config.hidden_size, len(vocabulary), ignore_index=_NOT_COUNTED)
         if config.tied_weights:

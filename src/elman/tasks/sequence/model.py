@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.cells import find
 from elman.errors import ShapeError, describe
-from elman.layers import Linear, Recurrent
+from elman.layers import Linear
 from elman.tasks.sequence.config import SequenceModelConfig
 
 __all__ = ["Readout", "SequenceModel"]
@@ -56,16 +55,8 @@ class SequenceModel(nn.Module):
         self.features = features
         self.place = readout
         self.scale = scale
-        self.recurrent = Recurrent(
-            find(config.cell),
-            features,
-            config.hidden_size,
-            config.num_layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-            input_dropout=config.input_dropout,
-            input_projection=config.input_projection,
-            initial_bias=config.initial_bias,
+        self.recurrent = config.layers(
+            features, bidirectional=config.bidirectional, input_projection=config.input_projection
         )
         self.readout = Linear(self.recurrent.directions * config.hidden_size, outputs)
 

@@ -68,18 +68,12 @@ class Tagger(nn.Module):
         if config.character_size is not None:
             self.spelling = Spelling(config, len(specification.characters))
             size += self.spelling.size
-        self.recurrent = Recurrent(
-            find(config.cell),
+        self.recurrent = config.layers(
             size,
-            config.hidden_size,
-            config.num_layers,
             bidirectional=config.bidirectional,
-            dropout=config.dropout,
-            input_dropout=config.input_dropout,
             output_dropout=config.output_dropout,
             variational=config.variational,
             recurrent_dropout=config.recurrent_dropout,
-            initial_bias=config.initial_bias,
         )
         labels = len(specification.labels)
         self.readout = Linear(self.recurrent.directions * config.hidden_size, labels)
