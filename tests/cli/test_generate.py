@@ -125,7 +125,8 @@ def test_a_run_of_another_kind(refused, elman, digits_run: Path, words_run: Path
     for command in (("generate", digits_run), ("score", digits_run, "x")):
         message = f"The task of {digits_run} must be language-model, got classification."
         assert message in refused(*command)
-    assert f"The task of {words_run} must be classification, got language-model." in refused("predict", words_run, "x")
+    predictors = "classification, tagging, memory"
+    assert f"The task of {words_run} must be {predictors}, got language-model." in refused("predict", words_run, "x")
 
 
 def begin(words_run: Path) -> subprocess.Popen[str]:
