@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -319,7 +319,20 @@ class ShuffledBatches:
         return self.sequences.select(self._order[start : start + self.batch_size])
 
 
-def in_order(sequences: LabelledSequences, batch_size: int) -> Iterator[LabelledSequences]:
+class Selectable(Protocol):
+    """Sequences of which some can be taken."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def select(self, indices: Tensor | slice, /) -> Self:
+        """Take some of them."""
+
+
+SelectableT = TypeVar("SelectableT", bound=Selectable)
+
+
+def in_order(sequences: SelectableT, batch_size: int) -> Iterator[SelectableT]:
     """All sequences once, in their order, as views; the last batch may be shorter.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from elman.data import in_order
 from elman.insight import GradientFlow, gradient_flow
 from elman.tasks.base import Predictor, TaskConfig
 from elman.tasks.drawing import draw_linear, draw_recurrent
@@ -82,8 +83,8 @@ class SequenceTask(Predictor[ConfigT]):
             return None
         count, totals = 0, dict[str, float]()
         with torch.inference_mode():
-            for start in range(0, len(examples), _EVALUATION_BATCH):
-                answers, y, lengths = _asked(model, examples.select(slice(start, start + _EVALUATION_BATCH)))
+            for some in in_order(examples, _EVALUATION_BATCH):
+                answers, y, lengths = _asked(model, some)
                 result = self.measure(answers.double(), y, lengths)
                 sums = {**result.sums, "loss": result.loss * result.count}
                 totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
